@@ -1,0 +1,67 @@
+# Everything a newcomer needs is `python3` (3.11 or newer) and `make`. `make` alone prints this list.
+# Each environment is made once from a lock file and again only when that file changes.
+
+PYTHON ?= python3
+ONCE ?=
+VENV := .venv
+BIN := $(VENV)/bin
+PIP_QUIET := -qq --disable-pip-version-check --no-input
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check bench bench-large bench-peers chaos test-matrix lock format clean
+
+help: ## This list
+	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+run: $(VENV)/run.stamp ## Start everything on an embedded PostgreSQL and watch a real job run (ONCE=1 ends after it)
+	@$(BIN)/trunkline up --demo $(if $(ONCE),--once)
+
+test: $(VENV)/dev.stamp ## The test suite, on an embedded PostgreSQL (under 10 minutes on 2 cores)
+	@$(BIN)/python -m pytest -n $${TEST_WORKERS:-2} --dist worksteal -m "not chaos" $(ARGS)
+
+check: $(VENV)/dev.stamp ## Lint, format check and strict types
+	@$(BIN)/ruff check src tests bench examples
+	@$(BIN)/ruff format --check src tests bench examples
+	@$(BIN)/mypy
+
+chaos: $(VENV)/dev.stamp ## The full list of faults (long)
+	@$(BIN)/python -m pytest -m "chaos or not chaos" -n 0 tests/flows $(ARGS)
+
+test-matrix: $(VENV)/dev.stamp ## The suite on PostgreSQL 15, 16, 17 and 18
+	@PYTHON=$(PYTHON) sh tests/matrix.sh
+
+bench: $(VENV)/run.stamp ## Measure the queue beside a raw-SQL floor; one JSON line per measure (under 20 minutes)
+	@$(BIN)/trunkline bench --json $(ARGS)
+
+bench-large: $(VENV)/run.stamp ## Claim cost with 1M queued and 10M finished jobs, and the five-minute sustained runs
+	@$(BIN)/trunkline bench --json --large $(ARGS)
+
+bench-peers: $(VENV)/run.stamp ## The same measures for pg-boss, graphile-worker, pgqueuer and procrastinate (needs npm)
+	@PYTHON=$(PYTHON) sh bench/peers.sh $(ARGS)
+
+format: $(VENV)/dev.stamp ## Rewrite the code in the house format
+	@$(BIN)/ruff check --fix -q src tests bench examples; $(BIN)/ruff format -q src tests bench examples
+
+lock: ## Resolve the lock files again (needs uv)
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
+	  --all-extras pyproject.toml requirements/build.in -o requirements/run.lock
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
+	  --all-extras --group dev pyproject.toml requirements/build.in -c requirements/run.lock -o requirements/dev.lock
+
+clean: ## Remove the environments (the data folder .trunkline stays)
+	rm -rf $(VENV) .venv-* dist build
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Trunkline needs Python 3.11 or newer, this is %s. Set PYTHON=/path/to/python3.11." % sys.version.split()[0])'
+	@echo "making $(VENV) (once)"; $(PYTHON) -m venv $(VENV)
+
+$(VENV)/run.stamp: requirements/run.lock pyproject.toml | $(BIN)/python
+	@echo "installing the locked packages (once)"
+	@$(BIN)/pip install $(PIP_QUIET) --require-hashes -r requirements/run.lock
+	@$(BIN)/pip install $(PIP_QUIET) --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/dev.stamp: requirements/dev.lock $(VENV)/run.stamp
+	@echo "installing the locked development packages (once)"
+	@$(BIN)/pip install $(PIP_QUIET) --require-hashes -r requirements/dev.lock
+	@touch $@

@@ -1,0 +1,116 @@
+"""Every exception Trunkline raises on purpose: one class per decision a caller can take.
+
+Always true: the message says what happened with the value, then what to do; `code` is stable and is what the
+wire and REST answer with; `retryable` says whether the same call may succeed later unchanged.
+SQLSTATEs of class TL are raised by our SQL functions and mapped to these in `store.sqlstate`, nowhere else.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class TrunklineError(Exception):
+    """The root of all of them; catch it to catch what Trunkline itself refuses."""
+
+    code: ClassVar[str] = "error"
+    retryable: ClassVar[bool] = False
+
+
+class InvalidSetting(TrunklineError):
+    """A setting has a value that cannot work; the start stops here."""
+
+    code = "invalid_setting"
+
+
+class InvalidInput(TrunklineError):
+    """An argument is out of range or of the wrong form; nothing was written."""
+
+    code = "invalid_input"
+
+
+class InvalidPayload(InvalidInput):
+    """The payload is not JSON that can be stored: too large, too deep, NaN, `\\u0000`, or not JSON at all."""
+
+    code = "invalid_payload"
+
+
+class BadId(InvalidInput):
+    """A caller's own job id is not a UUIDv7 within 24 hours of the database clock."""
+
+    code = "bad_id"
+
+
+class NotFound(TrunklineError):
+    """No such job, queue or key in this tenant; "not yours" reads the same."""
+
+    code = "not_found"
+
+
+class NotRetryable(TrunklineError):
+    """Only a job that ended failed or cancelled can be retried by hand."""
+
+    code = "not_retryable"
+
+
+class LeaseLost(TrunklineError):
+    """This attempt is no longer the caller's: it was rescued, cancelled or already reported. Drop the result."""
+
+    code = "lease_lost"
+
+
+class QuotaExceeded(TrunklineError):
+    """The tenant has as many queued jobs as it may have."""
+
+    code = "quota_exceeded"
+    retryable = True
+
+
+class Unavailable(TrunklineError):
+    """The database did not answer in time or is read-only, full or starting; the same call may succeed later."""
+
+    code = "unavailable"
+    retryable = True
+
+
+class WaitTimeout(TrunklineError):
+    """The job had not ended when the time given to `wait` was over; it goes on."""
+
+    code = "wait_timeout"
+    retryable = True
+
+
+class JobFailed(TrunklineError):
+    """`wait` was asked for a result and the job ended `failed`; the message is the job's error."""
+
+    code = "job_failed"
+
+
+class JobCancelled(TrunklineError):
+    """`wait` was asked for a result and the job ended `cancelled`."""
+
+    code = "job_cancelled"
+
+
+class MigrationFailed(TrunklineError):
+    """A migration cannot be applied: its text changed after it ran, or the schema belongs to somebody else."""
+
+    code = "migration_failed"
+
+
+class SchemaOutdated(TrunklineError):
+    """The database's schema is older or newer than this code can work with."""
+
+    code = "schema_outdated"
+
+
+class Unflushed(TrunklineError):
+    """A shutdown ended with reports that could not be written; the jobs will be offered again."""
+
+    code = "unflushed"
+
+
+class EmbeddedFailed(TrunklineError):
+    """The embedded PostgreSQL could not be found, prepared or started."""
+
+    code = "embedded_failed"

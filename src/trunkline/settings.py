@@ -1,0 +1,128 @@
+"""Configuration: environment variables with the prefix `TRUNKLINE_`, and the seeds' names as aliases.
+
+Always true: a wrong value stops the start with a sentence that names the variable, the value and what is accepted;
+every duration is in seconds here, whatever unit its alias uses.
+Called by: app, cli, store, embedded.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import warnings
+from collections.abc import Mapping
+from typing import Any, Literal
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from trunkline.errors import InvalidSetting
+
+PREFIX = "TRUNKLINE_"
+
+# The documented systems' names -> (ours, factor to our unit). A name of ours that is set wins over its alias.
+ALIASES: dict[str, tuple[str, float | None]] = {
+    "DATABASE_URL": ("DATABASE_URL", None),
+    "SUPABASE_DIRECT_URL": ("LISTEN_URL", None),
+    "PGBOSS_SCHEMA": ("SCHEMA", None),
+    "PGBOSS_DELETE_ARCHIVED_AFTER_DAYS": ("RETENTION", 86400.0),
+    "MAX_CONCURRENT_JOBS": ("CONCURRENCY", None),
+    "JOB_TIMEOUT_MINUTES": ("JOB_TIMEOUT", 60.0),
+}
+UNUSED = {"PGBOSS_ARCHIVE_COMPLETED_AFTER_SECONDS": "finished jobs are never moved to an archive; TRUNKLINE_RETENTION alone decides"}
+
+
+class Settings(BaseModel):
+    """What a process of ours can be told. Read it with `Settings.load()`, which applies the aliases."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    database_url: str | None = Field(None, description="postgresql:// URL; unset: an embedded PostgreSQL")
+    listen_url: str | None = Field(None, description="session-mode URL for LISTEN, where DATABASE_URL is a transaction pooler")
+    schema_name: str = Field("trunkline", pattern=r"^[a-z_][a-z0-9_]{0,39}$")
+    retention_s: float = Field(30 * 86400.0, ge=60, le=3650 * 86400.0)
+    partition_days: int = Field(7, ge=1, le=31, description="width of a history partition, days")
+    tenant: str = Field("default", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$", description="the default tenant's name")
+    concurrency: int = Field(5, ge=1, le=100_000, description="jobs a worker runs at once")
+    job_timeout_s: float = Field(1800.0, gt=0, le=30 * 86400.0)
+    poll_interval_s: float = Field(1.0, ge=0.05, le=60)
+    shutdown_timeout_s: float = Field(30.0, ge=0, le=3600)
+    pool_max: int = Field(10, ge=2, le=500, description="connections a process may open")
+    command_timeout_s: float = Field(30.0, ge=0.1, le=600)
+    payload_max_bytes: int = Field(1024 * 1024, ge=1024, le=256 * 1024 * 1024)
+    result_max_bytes: int = Field(1024 * 1024, ge=1024, le=256 * 1024 * 1024)
+    env: Literal["development", "production"] | None = None
+    data_dir: str = Field(".trunkline", description="folder of the embedded database")
+    pg_bin_dir: str | None = Field(None, description="folder with postgres, initdb and pg_ctl for the embedded database")
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "console", "json"] = "auto"
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
+        """Read the environment (or `environ`), apply aliases, then `overrides` by field name.
+
+        Raises:
+            InvalidSetting: names the variable, the value and what is accepted.
+        """
+        source = dict(os.environ if environ is None else environ)
+        values = _from_environment(source)
+        values.update({k: v for k, v in overrides.items() if v is not None})
+        for field in ("database_url", "listen_url"):
+            if values.get(field):
+                values[field] = _checked_url(PREFIX + field.upper(), str(values[field]))
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise InvalidSetting(_sentence(error)) from None
+
+    @property
+    def is_pooled(self) -> bool:
+        """Whether DATABASE_URL may be a transaction pooler (a separate LISTEN_URL says so): no named statements then."""
+        return self.listen_url is not None and self.listen_url != self.database_url
+
+
+def _variable(field: str) -> str:
+    """The environment variable of a field: units and `_name` are ours, not the operator's."""
+    return PREFIX + field.removesuffix("_s").removesuffix("_name").upper()
+
+
+def _from_environment(source: Mapping[str, str]) -> dict[str, Any]:
+    by_variable = {_variable(field): field for field in Settings.model_fields}
+    values: dict[str, Any] = {}
+    for alias, (name, factor) in ALIASES.items():
+        if alias in source and source[alias] != "":
+            values[by_variable[PREFIX + name]] = _scaled(alias, source[alias], factor)
+    for alias, reason in UNUSED.items():
+        if alias in source:
+            warnings.warn(f"{alias} is set and not used: {reason}.", UserWarning, stacklevel=3)
+    values.update({field: source[name] for name, field in by_variable.items() if source.get(name, "") != ""})
+    return values
+
+
+def _scaled(name: str, value: str, factor: float | None) -> str:
+    if factor is None:
+        return value
+    try:
+        return str(float(value) * factor)
+    except ValueError:
+        raise InvalidSetting(f"{name} is {value!r}, need a number.") from None
+
+
+def _checked_url(name: str, url: str) -> str:
+    """Accept postgres:// and postgresql://; drop `?schema=`, which Prisma adds and PostgreSQL refuses."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("postgres", "postgresql"):
+        raise InvalidSetting(f"{name} starts with {parts.scheme or url[:12]!r}, need postgresql://user:password@host:port/database.")
+    query = urlencode([(k, v) for k, v in parse_qsl(parts.query, keep_blank_values=True) if k != "schema"])
+    return urlunsplit(parts._replace(query=query))
+
+
+def _sentence(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    variable = _variable(str(problem["loc"][0]) if problem["loc"] else "?")
+    return f"{variable} is {problem.get('input')!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}. Unset it to use the default."
+
+
+def mask_url(url: str) -> str:
+    """The URL with its password replaced, for logs and messages."""
+    return re.sub(r"(://[^:/@]*:)[^@]*@", r"\1***@", url)
