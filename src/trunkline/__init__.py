@@ -1,0 +1,37 @@
+"""Trunkline: a PostgreSQL-native job platform.
+
+    from trunkline import Job, Trunkline
+
+    app = Trunkline()
+
+    @app.job("resize")
+    async def resize(job: Job, path: str) -> dict: ...
+
+Names load on first use, so that importing a part of the package does not import all of it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trunkline.app import Trunkline
+    from trunkline.engine import Enqueued, Job
+    from trunkline.model import Fail, JobView, NewJob, Policy, RetryAfter, Snooze, new_job
+
+__all__ = ["Enqueued", "Fail", "Job", "JobView", "NewJob", "Policy", "RetryAfter", "Snooze", "Trunkline", "new_job"]
+
+_HOMES = {
+    "Trunkline": "trunkline.app",
+    "Enqueued": "trunkline.engine",
+    "Job": "trunkline.engine",
+    **dict.fromkeys(("Fail", "JobView", "NewJob", "Policy", "RetryAfter", "Snooze", "new_job"), "trunkline.model"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'trunkline' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)

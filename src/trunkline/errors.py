@@ -59,6 +59,13 @@ class LeaseLost(TrunklineError):
     code = "lease_lost"
 
 
+class SessionLost(TrunklineError):
+    """This process did not renew its session in time; its leases were offered to others. Start a new session."""
+
+    code = "session_lost"
+    retryable = True
+
+
 class QuotaExceeded(TrunklineError):
     """The tenant has as many queued jobs as it may have."""
 

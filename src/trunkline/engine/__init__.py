@@ -1,0 +1,10 @@
+"""Moves jobs: gather enqueues, claim to capacity, run, ack in batches, keep leases, do the periodic duties."""
+
+from trunkline.engine.context import Job, current_job
+from trunkline.engine.handlers import Handler, Registry, make_handler
+from trunkline.engine.heart import Heart
+from trunkline.engine.producer import Enqueued, Producer
+from trunkline.engine.waiter import Waiter
+from trunkline.engine.worker import Stopped, Worker
+
+__all__ = ["Enqueued", "Handler", "Heart", "Job", "Producer", "Registry", "Stopped", "Waiter", "Worker", "current_job", "make_handler"]

@@ -1,0 +1,164 @@
+"""`Job`: one attempt as its handler sees it.
+
+Always true: everything it writes carries (job, attempt), so an attempt that lost its lease changes nothing and is told so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from trunkline.errors import InvalidInput, LeaseLost
+from trunkline.model import Claimed
+from trunkline.model.payload import decode, encode
+from trunkline.store import Store, foreign, work
+
+if TYPE_CHECKING:
+    from trunkline.engine.handlers import Handler
+    from trunkline.engine.reporter import Reporter
+
+current_job: ContextVar[Job | None] = ContextVar("trunkline_job", default=None)
+
+
+class Job:
+    """One attempt of one job.
+
+    Attributes:
+        id, kind, queue, tenant_id, user_id, priority: as enqueued.
+        attempt: number of this claim, from 1; with `id` it is the fence.
+        failures: attempts so far that counted against the retry limit.
+        cancelled: whether somebody wants this job to end, or its lease was lost; a long synchronous handler looks at it.
+        deadline_at: monotonic seconds at which this attempt is taken away.
+    """
+
+    __slots__ = (
+        "_lock",
+        "_options",
+        "_payload_text",
+        "_reporter",
+        "_store",
+        "attempt",
+        "cancelled",
+        "deadline_at",
+        "failures",
+        "handler",
+        "id",
+        "ord",
+        "priority",
+        "queue",
+        "reported_in_transaction",
+        "stop_reason",
+        "task",
+        "tenant_id",
+        "user_id",
+    )
+
+    def __init__(self, claimed: Claimed, tenant_id: int, queue: str, handler: Handler, store: Store, reporter: Reporter) -> None:
+        self.id, self.attempt, self.failures, self.priority, self.ord, _, self._payload_text, self._options, self.user_id = claimed
+        self.tenant_id = tenant_id
+        self.queue = queue
+        self.handler = handler
+        self.cancelled = False
+        self.deadline_at = 0.0
+        self.reported_in_transaction = False
+        self.stop_reason: str | None = None  # why its task was cancelled: timed_out, cancelled, lost, released
+        self.task: asyncio.Task[None] | None = None
+        self._store = store
+        self._reporter = reporter
+
+    @property
+    def kind(self) -> str:
+        """The job type."""
+        return self.handler.kind
+
+    @property
+    def fence(self) -> tuple[UUID, int]:
+        """(id, attempt): give it to outside systems so that they can refuse a late attempt."""
+        return (self.id, self.attempt)
+
+    @property
+    def payload(self) -> Any:
+        """The payload, decoded at each access."""
+        return decode(self._payload_text)
+
+    @property
+    def payload_text(self) -> str:
+        """The payload as it is stored: JSON text."""
+        return self._payload_text
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The job's own options, {} for a plain job."""
+        return {} if self._options is None else decode(self._options)
+
+    @property
+    def created_at(self) -> datetime:
+        """When it was enqueued, from its UUIDv7; milliseconds."""
+        return datetime.fromtimestamp((self.id.int >> 80) / 1000, UTC)
+
+    async def progress(self, percent: float, message: str | None = None, *, current: int | None = None, total: int | None = None) -> None:
+        """Tell watchers how far it is. Cheap: the latest of each job is written a few times a second.
+
+        Args:
+            percent: 0..100.
+            current, total: steps, where the work has them.
+        """
+        if isinstance(percent, bool) or not isinstance(percent, (int, float)) or not 0 <= percent <= 100:
+            raise InvalidInput(f"progress is {percent!r}: need a number from 0 to 100.")
+        value: dict[str, Any] = {"percentage": percent}
+        if message is not None:
+            value["message"] = str(message)[:2000]
+        if current is not None:
+            value["current"] = int(current)
+        if total is not None:
+            value["total"] = int(total)
+        self._reporter.progress(self, encode(value))
+        await asyncio.sleep(0)
+
+    def log(self, message: str, *, level: str = "info", **fields: Any) -> None:
+        """Keep a line with the job for people (`jobs show`); written in the background, at most 1,000 a job."""
+        if level not in ("debug", "info", "warning", "error"):
+            raise InvalidInput(f"log level is {level!r}: need debug, info, warning or error.")
+        self._reporter.log(self, level, message, encode(fields, what="log fields") if fields else None)
+
+    async def checkpoint(self, value: Any) -> None:
+        """Keep `value` (JSON) for the next attempt of this job; durable when this returns.
+
+        Raises:
+            LeaseLost: this attempt is no longer the owner; nothing was kept.
+        """
+        if not await work.save_checkpoint(self._store, self.tenant_id, self.id, self.attempt, encode(value, what="checkpoint")):
+            raise self.lost()
+
+    async def last_checkpoint(self) -> Any:
+        """The value the last attempt kept, or None."""
+        text = await work.checkpoint(self._store, self.tenant_id, self.id)
+        return None if text is None else decode(text)
+
+    async def complete(self, result: Any = None, *, connection: Any) -> None:
+        """End this job as completed inside the caller's own open transaction: both commit, or neither.
+
+        Args:
+            connection: an asyncpg, psycopg or SQLAlchemy connection (sync or async) with a transaction open.
+        Raises:
+            LeaseLost: this attempt is no longer the owner; roll back.
+        """
+        text = None if result is None else encode(result, what="result", max_bytes=self._store.settings.result_max_bytes)
+        stale = await foreign.rows(
+            connection,
+            self._store.sql(work.ACK_COMPLETED),
+            (self.tenant_id, [self.id], [self.attempt], [text]),
+            ("bigint", "uuid[]", "integer[]", "json[]"),
+        )
+        if stale:
+            raise self.lost()
+        self.reported_in_transaction = True
+
+    def lost(self) -> LeaseLost:
+        """The error of an attempt whose lease is gone."""
+        return LeaseLost(
+            f"job {self.id}: attempt {self.attempt} is no longer yours. Drop its result; raise the timeout of {self.kind!r} if this repeats."
+        )

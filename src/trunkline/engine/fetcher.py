@@ -1,0 +1,270 @@
+"""Claims jobs to capacity and hands them to the runner.
+
+The loop: wait for room, pick the next line with work, claim, start; when no line has work, ask to be woken, look once
+more, then sleep. Under load it does not sleep and nobody needs to wake it, so enqueues send no signals.
+Always true: never more claimed than `concurrency` plus a prefetch that follows the measured rate (none for slow jobs, so that
+no job waits here while another worker is free); nothing is claimed while the session is not trusted.
+Called by: worker. Calls: store.work.claim, runner.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from uuid import UUID
+
+import structlog
+
+from trunkline.engine.acker import Acker
+from trunkline.engine.context import Job
+from trunkline.engine.handlers import Handler, Registry
+from trunkline.engine.heart import Heart
+from trunkline.engine.line import Line
+from trunkline.engine.reporter import Reporter
+from trunkline.engine.runner import Runner
+from trunkline.errors import SessionLost, TrunklineError
+from trunkline.model import Claimed
+from trunkline.store import Store, sessions, work
+
+MAX_CLAIM = 1000
+PREFETCH_S = 0.03  # claim ahead what finishes in this time ...
+MAX_PREFETCH = 1500  # ... up to this many
+GATHER_S = 0.004  # under load, wait for about this much room before the next claim
+LINGER_S = 0.1  # stay awake this long after the last job
+LOOK_S = 0.005  # while lingering, look this often
+SIGNALS_TO_WAKE = 40  # so many wake signals in a second: stay awake instead
+FRONT_EVERY_S = 60.0
+MAX_UNREPORTED = 20_000
+log = structlog.get_logger("trunkline.fetcher")
+
+
+class Fetcher:
+    """Keeps the runner fed from its lines."""
+
+    def __init__(
+        self,
+        store: Store,
+        heart: Heart,
+        runner: Runner,
+        acker: Acker,
+        reporter: Reporter,
+        registry: Registry,
+        *,
+        concurrency: int,
+        default_tenant: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store, self._heart, self._runner, self._acker = store, heart, runner, acker
+        self._reporter, self._registry = reporter, registry
+        self._concurrency = concurrency
+        self._default_tenant = default_tenant
+        self._clock = clock
+        self._lines: dict[int, Line] = {}
+        self._order: list[Line] = []
+        self._next = 0
+        self._kinds: dict[int, str] = {}
+        self._wake = asyncio.Event()
+        self._asleep = False
+        self._last_job_at = float("-inf")
+        self._front_at = 0.0
+        self._signals = 0
+        self._signals_since = 0.0
+        self._rate = 0.0
+        self._rate_at = (0.0, 0)
+        self.polls_that_found = 0  # work that no signal told of
+
+    # -- what others tell it --------------------------------------------------
+
+    def add_lines(self, lines: Sequence[tuple[int, int, str]]) -> None:
+        """Serve these (tenant, queue id, name) as well."""
+        for tenant_id, queue_id, queue in lines:
+            if queue_id not in self._lines:
+                self._lines[queue_id] = line = Line(tenant_id, queue_id, queue)
+                self._order.append(line)
+                self._asleep = False
+                self._wake.set()
+
+    def freed(self) -> None:
+        """The runner has room."""
+        self._wake.set()
+
+    def heard(self, word: str, arguments: list[str]) -> None:
+        """A signal: wake, rewind or resync."""
+        if word == "wake":
+            self._signals += 1
+            self._mark([int(queue_id) for queue_id in arguments])
+        elif word == "rewind" and (line := self._lines.get(int(arguments[0]))):
+            line.rewind(int(arguments[1]))
+            self._wake.set()
+        elif word == "resync":
+            self.restart()
+
+    def restart(self) -> None:
+        """Scan every line from the front."""
+        for line in self._order:
+            line.restart()
+        self._wake.set()
+
+    def found_by_poll(self, queue_ids: Sequence[int]) -> None:
+        """The tick found jobs; a scan that covers everything will take them."""
+        for queue_id in queue_ids:
+            if (line := self._lines.get(queue_id)) is not None:
+                self.polls_that_found += not line.has_work
+                line.covered_due_at = 0.0
+        self._mark(queue_ids)
+
+    def lines(self) -> tuple[list[int], int]:
+        """For the tick: which queues, and behind which place jobs count."""
+        return list(self._lines), min((line.covered_floor for line in self._order), default=0)
+
+    def _mark(self, queue_ids: Sequence[int]) -> None:
+        for queue_id in queue_ids:
+            if (line := self._lines.get(queue_id)) is not None:
+                line.has_work = True
+                self._wake.set()
+
+    # -- the loop ---------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Fetch until cancelled."""
+        pause_s = 0.05
+        while True:
+            try:
+                await self._step()
+                pause_s = 0.05
+            except SessionLost:
+                self._heart.tick_soon()
+                await asyncio.sleep(0.2)
+            except TrunklineError as error:
+                log.warning("fetcher.waiting", error=str(error), retry_in_s=pause_s)
+                self._asleep = False
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * 2, 1.0)
+
+    async def _step(self) -> None:
+        self._wake.clear()
+        room, enough = self._room()
+        if room < enough or not self._heart.trusted:
+            await self._wait(None if self._heart.trusted else 0.2)
+            return
+        if self._clock() - self._front_at > FRONT_EVERY_S:
+            self._front_at = self._clock()
+            self.restart()
+        line = self._next_line()
+        if line is None:
+            await self._rest()
+            return
+        await self._claim(line, min(room, MAX_CLAIM))
+
+    def _room(self) -> tuple[int, int]:
+        """(jobs that may be claimed, how many make a claim worth its round trip)."""
+        now, finished = self._clock(), self._runner.finished
+        at, before = self._rate_at
+        if now - at > 0.05:
+            self._rate = 0.5 * self._rate + 0.5 * (finished - before) / (now - at)
+            self._rate_at = (now, finished)
+        prefetch = min(int(self._rate * PREFETCH_S), MAX_PREFETCH)
+        if self._acker.pending > MAX_UNREPORTED:
+            return 0, 1
+        room = self._concurrency + prefetch - self._runner.running - self._runner.waiting
+        return room, max(1, min(int(self._rate * GATHER_S), (self._concurrency + prefetch) // 2))
+
+    def _next_line(self) -> Line | None:
+        for _ in range(len(self._order)):
+            self._next = (self._next + 1) % len(self._order)
+            if self._order[self._next].has_work:
+                return self._order[self._next]
+        return None
+
+    async def _rest(self) -> None:
+        """No line is known to have work."""
+        if self._asleep:
+            await self._wait(None)
+            if self._too_many_signals():
+                await sessions.sleep_on(self._store, self._heart.session_id, [])
+                self._asleep = False
+                self._last_job_at = self._clock()
+            return
+        if self._clock() - self._last_job_at < LINGER_S:
+            await self._wait(LOOK_S)
+            for line in self._order[:64]:
+                line.has_work = True
+            return
+        await sessions.sleep_on(self._store, self._heart.session_id, list(self._lines))
+        self._asleep = True
+        for line in self._order:
+            line.has_work = True  # once more, now that enqueues will wake us
+
+    def _too_many_signals(self) -> bool:
+        now = self._clock()
+        if now - self._signals_since > 1.0:
+            self._signals, self._signals_since = 0, now
+        return self._signals > SIGNALS_TO_WAKE
+
+    async def _wait(self, at_most_s: float | None) -> None:
+        try:
+            await asyncio.wait_for(self._wake.wait(), at_most_s)
+        except TimeoutError:
+            pass
+
+    async def _claim(self, line: Line, limit: int) -> None:
+        began_at = self._clock()
+        safe, began_ord = self._heart.safe, self._heart.ord_at(began_at)
+        covering, floor, marks = line.start(began_at)
+        claimed = await work.claim(
+            self._store, line.tenant_id, line.queue_id, self._heart.session_id, limit=limit, floor=floor, marks=marks
+        )
+        now = self._clock()
+        line.claimed(claimed, limit=limit, covering=covering, safe=safe, began_ord=began_ord, now=now, took_s=now - began_at)
+        if claimed:
+            self._last_job_at = now
+            if self._asleep and len(claimed) == limit and limit >= 50:
+                await sessions.sleep_on(self._store, self._heart.session_id, [])
+                self._asleep = False
+            await self._start(line, claimed, began_at)
+
+    async def _start(self, line: Line, claimed: list[Claimed], began_at: float) -> None:
+        if unknown := {c.kind_id for c in claimed} - self._kinds.keys():
+            self._kinds.update(await work.kind_names(self._store, sorted(unknown)))
+        jobs, timeouts = [], []
+        for row in claimed:
+            handler = self._registry.get(self._kinds.get(row.kind_id, ""))
+            if handler is None or (not handler.all_tenants and line.tenant_id != self._default_tenant):
+                self._no_handler(line, row)
+                continue
+            job = Job(row, line.tenant_id, line.queue, handler, self._store, self._reporter)
+            timeout_s = handler.policy.timeout_s
+            if row.options is not None:
+                options = job.options
+                timeout_s = options.get("timeout", timeout_s)
+                if _is_over(options.get("expires_at")):
+                    self._acker.ended(job, "cancelled", '{"type":"expired","message":"expires_at had passed before it started"}')
+                    continue
+            jobs.append(job)
+            timeouts.append(timeout_s)
+        self._runner.start(jobs, timeouts, began_at)
+
+    def _no_handler(self, line: Line, row: Claimed) -> None:
+        """Some other worker may know this kind: later, counting no failure, 30 s doubling to 1 h."""
+        kind = self._kinds.get(row.kind_id, "?")
+        delay_s = min(30.0 * 2 ** min(max(row.attempt - row.failures - 1, 0), 10), 3600.0)
+        log.warning("fetcher.no_handler", kind=kind, queue=line.queue, job_id=str(row.job_id), again_in_s=delay_s)
+        job = Job(row, line.tenant_id, line.queue, _nobody(kind), self._store, self._reporter)
+        self._acker.ended(job, "no_handler", None, delay_s)
+
+
+def _is_over(expires_at: str | None) -> bool:
+    return expires_at is not None and datetime.fromisoformat(expires_at) <= datetime.now(UTC)
+
+
+def _nobody(kind: str) -> Handler:
+    from trunkline.model import Policy
+
+    return Handler(kind, kind, _nobody, "async", Policy())
+
+
+def fence_of(arguments: list[str]) -> tuple[UUID, int]:
+    """(job id, attempt) of a cancel signal's last two arguments."""
+    return UUID(arguments[-2]), int(arguments[-1])

@@ -1,0 +1,149 @@
+"""A process's presence: its session, one tick a second, and what the tick brings.
+
+Always true: `trusted` is False as soon as this process could not renew its session for long enough that somebody may take
+its leases (by its own monotonic clock); nothing new is started then. When the session turns out to be over, listeners hear
+it before a new one is opened.
+The safe mark: at place t the tick reads the next transaction id; once every older transaction has ended, no job with a
+place up to t can still appear.
+Called by: worker, waiter. Calls: store.sessions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Protocol
+from uuid import UUID
+
+import structlog
+
+from trunkline.errors import TrunklineError, Unavailable
+from trunkline.store import Store, sessions
+
+TTL_S = 8.0  # a dead process is found within this and one tick: under 10 s
+EVERY_S = 1.0
+log = structlog.get_logger("trunkline.heart")
+
+
+class Listener(Protocol):
+    """Who wants to hear what a tick brings."""
+
+    def lines(self) -> tuple[Sequence[int], int]:
+        """Queue ids to be asked about, and the place behind which jobs count as work."""
+        ...
+
+    def has_work(self, queue_ids: Sequence[int]) -> None:
+        """These queues have jobs."""
+        ...
+
+    def cancel_requested(self, fences: Sequence[tuple[UUID, int]]) -> None:
+        """Somebody wants these attempts to end."""
+        ...
+
+    def session_over(self) -> None:
+        """Every lease of this process may be somebody else's now."""
+        ...
+
+
+class Heart:
+    """Keeps one session. `start` opens it, `run` keeps it, `stop` closes it."""
+
+    def __init__(self, store: Store, clock: Callable[[], float] = time.monotonic) -> None:
+        self._store = store
+        self._clock = clock
+        self._listeners: list[Listener] = []
+        self._unsafe: deque[tuple[int, int]] = deque(maxlen=600)  # (place, xmax read at it)
+        self._renewed_at = 0.0
+        self._ord_at: tuple[int, float] = (0, 0.0)
+        self._soon = asyncio.Event()
+        self.session_id = 0
+        self.safe = 0
+        self.ticked = asyncio.Event()
+
+    @property
+    def trusted(self) -> bool:
+        """Whether leases of this process are certainly still its own."""
+        return self._clock() - self._renewed_at < TTL_S * 0.6
+
+    def ord_at(self, at: float) -> int:
+        """The place in line that belongs to monotonic time `at`, good to the drift of two clocks since the last tick."""
+        ord_now, read_at = self._ord_at
+        return ord_now + int((at - read_at) * 1_000_000) * 4096
+
+    def listen(self, listener: Listener) -> None:
+        """Tell `listener` what each tick brings."""
+        self._listeners.append(listener)
+
+    async def start(self) -> None:
+        """Open a session and read the first tick."""
+        self._renewed_at = self._clock()
+        self.session_id = await sessions.open_session(self._store, f"{socket.gethostname()}:{os.getpid()}", TTL_S)
+        await self._tick()
+
+    async def run(self) -> None:
+        """Tick until cancelled."""
+        while True:
+            try:
+                due_in_s = await self._tick()
+            except Unavailable as error:
+                log.warning("heart.no_answer", error=str(error), trusted=self.trusted)
+                due_in_s = None
+            except TrunklineError:
+                log.exception("heart.failed")
+                due_in_s = None
+            pause_s = EVERY_S if due_in_s is None else min(EVERY_S, max(due_in_s, 0.01))
+            try:
+                await asyncio.wait_for(self._soon.wait(), pause_s)
+                self._soon.clear()
+            except TimeoutError:
+                pass
+
+    def tick_soon(self) -> None:
+        """Do not wait for the second to be over."""
+        self._soon.set()
+
+    async def stop(self) -> None:
+        """Close the session, if the database answers."""
+        try:
+            await sessions.close_session(self._store, self.session_id)
+        except Unavailable as error:
+            log.warning("heart.not_closed", error=str(error), session_id=self.session_id)
+
+    async def _tick(self) -> float | None:
+        asked_at = self._clock()
+        queue_ids: list[int] = []
+        mark = 0
+        for listener in self._listeners:
+            ids, at = listener.lines()
+            queue_ids.extend(ids)
+            mark = at if len(queue_ids) == len(ids) else min(mark, at)
+        tick = await sessions.tick(self._store, self.session_id, TTL_S, queue_ids, mark)
+        self._ord_at = (tick.ord_now, asked_at)
+        self._advance(tick)
+        if tick.alive:
+            self._renewed_at = asked_at
+        else:
+            await self._reopen()
+        for listener in self._listeners:
+            if tick.work:
+                listener.has_work(tick.work)
+            if tick.cancels:
+                listener.cancel_requested([(UUID(job_id), int(attempt)) for job_id, attempt in (c.split(" ") for c in tick.cancels)])
+        self.ticked.set()
+        return tick.due_in_s
+
+    def _advance(self, tick: sessions.Tick) -> None:
+        self._unsafe.append((tick.ord_now, tick.xmax))
+        while self._unsafe and self._unsafe[0][1] <= tick.xmin:
+            self.safe = self._unsafe.popleft()[0]
+
+    async def _reopen(self) -> None:
+        log.warning("heart.session_over", session_id=self.session_id, not_renewed_for_s=round(self._clock() - self._renewed_at, 1))
+        for listener in self._listeners:
+            listener.session_over()
+        self._renewed_at = self._clock()
+        self.session_id = await sessions.open_session(self._store, f"{socket.gethostname()}:{os.getpid()}", TTL_S)

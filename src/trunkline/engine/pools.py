@@ -1,0 +1,41 @@
+"""Where handlers run: on the loop, in a thread, or in a process of their own.
+
+Always true: a thread cannot be stopped, so an abandoned one keeps its place in the pool until it ends; a process can, so a
+`process=True` attempt that is stopped is killed at once.
+Called by: engine.runner.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from typing import Any
+
+from trunkline.engine.context import Job
+from trunkline.engine.processes import Processes
+
+
+class Pools:
+    """The threads and processes of one worker; none is started before it is needed."""
+
+    def __init__(self, threads: int, processes: int) -> None:
+        self._threads = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="trunkline-handler")
+        self._processes = Processes(processes)
+
+    async def call(self, job: Job) -> Any:
+        """Run the handler of `job` with its arguments; what it returns or raises."""
+        handler = job.handler
+        args, kwargs = handler.bind(job)
+        if handler.mode == "async":
+            return await handler.function(*args, **kwargs)
+        if handler.mode == "thread":
+            context = copy_context()
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._threads, lambda: context.run(handler.function, *args, **kwargs))
+        return await self._processes.call(handler.function.__module__, handler.function.__qualname__, job.payload_text)
+
+    async def close(self) -> None:
+        """Stop processes; threads that still run are left to end with the interpreter."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        await self._processes.close()

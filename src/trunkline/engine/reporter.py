@@ -1,0 +1,96 @@
+"""Writes what running jobs say: the latest progress of each, and their log lines, a few times a second.
+
+Always true: of one job at most one progress waits (the latest); log lines wait in a bounded buffer whose overflow is
+counted and said in the log; nothing here delays a handler or an ack.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import structlog
+
+from trunkline.errors import TrunklineError
+from trunkline.store import Store, work
+
+if TYPE_CHECKING:
+    from trunkline.engine.context import Job
+
+EVERY_S = 0.25  # at most 4 writes a second per process, whatever handlers report
+MAX_LINES = 10_000
+log = structlog.get_logger("trunkline.reporter")
+
+
+class Reporter:
+    """Buffers and flushes."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._progress: dict[tuple[UUID, int], tuple[Job, str]] = {}
+        self._lines: list[tuple[Job, str, str, str | None]] = []
+        self._dropped = 0
+        self._something = asyncio.Event()
+
+    def progress(self, job: Job, value: str) -> None:
+        """Keep the latest progress of a job, JSON text."""
+        self._progress[job.fence] = (job, value)
+        self._something.set()
+
+    def log(self, job: Job, level: str, message: str, fields: str | None) -> None:
+        """Keep a line; safe to call from a handler's thread."""
+        if len(self._lines) >= MAX_LINES:
+            self._dropped += 1
+            return
+        self._lines.append((job, level, message.replace("\x00", "\ufffd"), fields))
+        if job.task is not None:
+            job.task.get_loop().call_soon_threadsafe(self._something.set)
+
+    def has(self, job: Job) -> bool:
+        """Whether this job's latest progress still waits."""
+        return bool(self._progress) and job.fence in self._progress
+
+    async def flush_job(self, job: Job) -> None:
+        """Write the waiting progress of a job that is about to end, so that its outcome keeps it."""
+        waiting = self._progress.pop(job.fence, None)
+        if waiting is not None:
+            await work.save_progress(self._store, job.tenant_id, [job.id], [job.attempt], [waiting[1]])
+
+    async def run(self) -> None:
+        """Flush until cancelled."""
+        while True:
+            await self._something.wait()
+            self._something.clear()
+            await self.flush()
+            await asyncio.sleep(EVERY_S)
+
+    async def flush(self) -> None:
+        """Write what waits; a database that is away costs these lines, not the job."""
+        progress, self._progress = self._progress, {}
+        lines, self._lines = self._lines, []
+        if self._dropped:
+            log.warning("reporter.lines_dropped", count=self._dropped)
+            self._dropped = 0
+        try:
+            by_tenant: dict[int, list[tuple[Job, str]]] = defaultdict(list)
+            for job, value in progress.values():
+                by_tenant[job.tenant_id].append((job, value))
+            for tenant_id, said in by_tenant.items():
+                await work.save_progress(
+                    self._store, tenant_id, [j.id for j, _ in said], [j.attempt for j, _ in said], [v for _, v in said]
+                )
+            for tenant_id in {line[0].tenant_id for line in lines}:
+                mine = [line for line in lines if line[0].tenant_id == tenant_id]
+                await work.add_log(
+                    self._store,
+                    tenant_id,
+                    [j.id for j, *_ in mine],
+                    [j.attempt for j, *_ in mine],
+                    [line[1] for line in mine],
+                    [line[2] for line in mine],
+                    [line[3] for line in mine],
+                )
+        except TrunklineError as error:
+            log.warning("reporter.not_written", error=str(error), progress=len(progress), lines=len(lines))

@@ -1,0 +1,212 @@
+"""Runs claimed jobs: one asyncio task per job, at most `concurrency` at once, the rest waits here unstarted.
+
+Always true: each job that came in is reported exactly once (to the acker) or was lost; an attempt is stopped at its
+deadline, on cancel and when its lease is lost, and what it returns afterwards is dropped.
+Deadlines cost nothing per job: one timer looks at the jobs of a flush together.
+Called by: engine.fetcher. Calls: engine.acker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import structlog
+
+from trunkline.engine.acker import Acker
+from trunkline.engine.context import Job, current_job
+from trunkline.engine.handlers import OUTCOMES
+from trunkline.engine.pools import Pools
+from trunkline.engine.reporter import Reporter
+from trunkline.errors import InvalidPayload, LeaseLost
+from trunkline.model import Fail, RetryAfter, Snooze
+from trunkline.model.payload import encode
+from trunkline.store import Store, work
+
+LOOK_EVERY_S = 0.25  # how late a deadline may be noticed
+log = structlog.get_logger("trunkline.runner")
+
+
+class Runner:
+    """Holds the attempts of one process. `freed` is called whenever room appears."""
+
+    def __init__(
+        self, store: Store, acker: Acker, reporter: Reporter, pools: Pools, *, concurrency: int, freed: Callable[[], None]
+    ) -> None:
+        self._store = store
+        self._acker = acker
+        self._reporter = reporter
+        self._pools = pools
+        self._concurrency = concurrency
+        self._freed = freed
+        self._waiting: deque[Job] = deque()
+        self._running: dict[tuple[UUID, int], Job] = {}
+        self._deadlines: list[tuple[float, int, list[Job]]] = []
+        self._batches = 0
+        self._result_max = store.settings.result_max_bytes
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self.finished = 0
+
+    @property
+    def running(self) -> int:
+        """Attempts whose handler runs."""
+        return len(self._running)
+
+    @property
+    def waiting(self) -> int:
+        """Attempts claimed and not started."""
+        return len(self._waiting)
+
+    def start(self, jobs: list[Job], timeouts: Iterable[float], claimed_at: float) -> None:
+        """Take jobs in; they start in order as there is room. `claimed_at`: monotonic, before the claim was sent."""
+        by_deadline: dict[float, list[Job]] = {}
+        for job, timeout_s in zip(jobs, timeouts, strict=True):
+            job.deadline_at = claimed_at + timeout_s
+            by_deadline.setdefault(job.deadline_at, []).append(job)
+        for deadline_at, group in by_deadline.items():
+            self._batches += 1
+            heapq.heappush(self._deadlines, (deadline_at, self._batches, group))
+        self._waiting.extend(jobs)
+        self._fill()
+
+    def _fill(self) -> None:
+        running, waiting, limit = self._running, self._waiting, self._concurrency
+        loop = asyncio.get_running_loop()
+        while waiting and len(running) < limit:
+            job = waiting.popleft()
+            running[job.id, job.attempt] = job
+            job.task = loop.create_task(self._run(job))
+        if running:
+            self._idle.clear()
+
+    async def _run(self, job: Job) -> None:
+        try:
+            current_job.set(job)
+            result = await self._pools.call(job)
+            if isinstance(result, OUTCOMES):
+                raise result
+            text = None if result is None else encode(result, what="result", max_bytes=self._result_max)
+            if self._reporter.has(job):
+                await self._reporter.flush_job(job)
+            if job.reported_in_transaction and not await self._is_recorded(job):
+                raise Fail("the transaction that completed this job was rolled back")
+            if job.stop_reason is None or job.stop_reason == "cancelled":
+                self._acker.completed(job, text)
+        except asyncio.CancelledError:
+            self._stopped(job)
+        except BaseException as error:  # noqa: BLE001 - a handler may raise anything; it ends as a report
+            self._failed(job, error)
+        finally:
+            del self._running[job.id, job.attempt]
+            self.finished += 1
+            if self._waiting:
+                self._fill()
+            elif not self._running:
+                self._idle.set()
+            self._freed()
+
+    async def _is_recorded(self, job: Job) -> bool:
+        return not await work.lease_holds(self._store, job.tenant_id, job.id, job.attempt)
+
+    def _stopped(self, job: Job) -> None:
+        """Its task was cancelled: by us, with a reason, or by the handler itself."""
+        reason = job.stop_reason
+        if reason == "lost":
+            return
+        message = {
+            "timed_out": f"took longer than its timeout of {job.handler.policy.timeout_s:g} s",
+            "cancelled": "cancelled by request",
+            "released": "the worker shut down",
+            None: "the handler cancelled itself",
+        }[reason]
+        self._acker.ended(job, reason or "failed", _error(reason or "cancelled", message))
+
+    def _failed(self, job: Job, error: BaseException) -> None:
+        if job.stop_reason in ("lost", "timed_out", "released") or isinstance(error, LeaseLost):
+            if job.stop_reason in ("timed_out", "released"):
+                self._stopped(job)
+            return
+        if isinstance(error, Snooze):
+            self._acker.ended(job, "snoozed", None, error.seconds)
+        elif isinstance(error, RetryAfter):
+            self._acker.ended(job, "retry_after", _error("RetryAfter", str(error)), error.seconds)
+        else:
+            final = isinstance(error, InvalidPayload) or job.handler.is_final(error)
+            trace = None if isinstance(error, Fail) else "".join(traceback.format_exception(error))
+            self._acker.ended(job, "fatal" if final else "failed", _error(type(error).__name__, str(error) or type(error).__name__, trace))
+            if not isinstance(error, Exception):
+                log.error("runner.handler_raised", job_id=str(job.id), kind=job.kind, error=repr(error))
+
+    def stop(self, reason: str, *fences: tuple[UUID, int]) -> int:
+        """Stop these attempts (or, with none named, all) because they were cancelled, timed out, lost or released; how many."""
+        wanted = set(fences)
+        stopped = 0
+        for job in list(self._waiting):
+            if not wanted or job.fence in wanted:
+                self._waiting.remove(job)
+                job.stop_reason, job.cancelled = reason, True
+                self._stopped(job)
+                stopped += 1
+        for fence in wanted or list(self._running):
+            if (running := self._running.get(fence)) is not None and running.stop_reason is None:
+                running.stop_reason, running.cancelled = reason, True
+                assert running.task is not None
+                running.task.cancel()
+                stopped += 1
+        return stopped
+
+    def release_waiting(self) -> int:
+        """Hand back what was not started; how many."""
+        released = list(self._waiting)
+        self._waiting.clear()
+        for job in released:
+            job.stop_reason = "released"
+            self._stopped(job)
+        return len(released)
+
+    async def watch_deadlines(self) -> None:
+        """Stop attempts at their deadline, until cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            now = time.monotonic()
+            while self._deadlines and self._deadlines[0][0] <= now:
+                _, _, group = heapq.heappop(self._deadlines)
+                due = [job.fence for job in group if job.fence in self._running or job in self._waiting]
+                if due:
+                    self.stop("timed_out", *due)
+            if len(self._deadlines) > 1000:
+                self._forget_finished()
+
+    def _forget_finished(self) -> None:
+        """Batches with nothing left to stop: without this, a day of short jobs would wait here for its deadlines."""
+        held = {job.fence for job in self._waiting} | self._running.keys()
+        self._deadlines = [(at, n, left) for at, n, group in self._deadlines if (left := [job for job in group if job.fence in held])]
+        heapq.heapify(self._deadlines)
+
+    async def wait_idle(self, within_s: float) -> bool:
+        """Wait until nothing runs; False when the time is over first."""
+        try:
+            await asyncio.wait_for(self._idle.wait(), within_s)
+        except TimeoutError:
+            return False
+        return True
+
+
+def _error(type_: str, message: str, trace: str | None = None) -> str:
+    """The error as kept with the job: type, message, when, and the end of the traceback (4,000 characters)."""
+    value: dict[str, Any] = {"type": type_, "message": message[:4000].replace("\x00", "\ufffd"), "at": datetime.now(UTC).isoformat()}
+    if trace:
+        value["traceback"] = trace[-4000:].replace("\x00", "\ufffd")
+    return encode(_utf8(value), what="error")
+
+
+def _utf8(value: dict[str, Any]) -> dict[str, Any]:
+    return {key: text.encode("utf-8", "replace").decode() for key, text in value.items()}

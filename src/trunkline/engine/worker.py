@@ -1,0 +1,187 @@
+"""A worker: capacity, and everything that keeps it busy and honest.
+
+Always true after `stop`: nothing is claimed any more; each attempt it held was reported, or released, or counted in
+`Stopped.unflushed`; its session is closed.
+Called by: app.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import structlog
+
+from trunkline.engine.acker import Acker
+from trunkline.engine.context import Job
+from trunkline.engine.fetcher import Fetcher
+from trunkline.engine.handlers import Registry
+from trunkline.engine.heart import Heart
+from trunkline.engine.pools import Pools
+from trunkline.engine.reporter import Reporter
+from trunkline.engine.runner import Runner
+from trunkline.errors import TrunklineError, Unflushed
+from trunkline.observe.counts import Counts
+from trunkline.store import Signals, Store, sessions, work
+from trunkline.store.work import Settled
+
+LINES_EVERY_S = 2.0  # how soon a queue of a new tenant is noticed by handlers that serve all
+HISTORY_EVERY_S = 600.0  # how often this process offers to do the hourly round
+log = structlog.get_logger("trunkline.worker")
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """What a shutdown did: jobs that finished during it, handed back, and reports that could not be written."""
+
+    finished: int
+    released: int
+    unflushed: int
+
+
+class Worker:
+    """Runs the handlers of a registry. One per process is enough."""
+
+    def __init__(self, store: Store, signals: Signals, heart: Heart, registry: Registry, *, default_tenant: int, concurrency: int) -> None:
+        self._store, self._signals, self._heart, self._registry = store, signals, heart, registry
+        self._default_tenant = default_tenant
+        self.counts = Counts()
+        self._reporter = Reporter(store)
+        self._acker = Acker(store, self._done)
+        self._pools = Pools(threads=min(concurrency, 256), processes=min(concurrency, os.cpu_count() or 1))
+        self._runner = Runner(store, self._acker, self._reporter, self._pools, concurrency=concurrency, freed=lambda: self._fetcher.freed())
+        self._fetcher = Fetcher(
+            store, heart, self._runner, self._acker, self._reporter, registry, concurrency=concurrency, default_tenant=default_tenant
+        )
+        self._tasks: list[asyncio.Task[None]] = []
+        self._unsubscribe: list[Any] = []
+        self._stopped: Stopped | None = None
+
+    async def start(self) -> None:
+        """Declare the kinds, open the lines, begin to claim."""
+        for handler in self._registry:
+            await work.declare_kind(self._store, None if handler.all_tenants else self._default_tenant, handler.kind, handler.policy)
+        await self._open_lines()
+        self._heart.listen(self)
+        self._unsubscribe.append(self._signals.subscribe(self._heard))
+        loops: list[Coroutine[Any, Any, None]] = [
+            self._fetcher.run(),
+            self._acker.run(),
+            self._reporter.run(),
+            self._runner.watch_deadlines(),
+            self._keep_history(),
+        ]
+        if any(handler.all_tenants for handler in self._registry):
+            loops.append(self._follow_tenants())
+        self._tasks = [asyncio.create_task(loop) for loop in loops]
+        log.info("worker.started", kinds=sorted(handler.kind for handler in self._registry), session_id=self._heart.session_id)
+
+    async def stop(self, timeout_s: float) -> Stopped:
+        """Stop claiming, let running jobs finish for `timeout_s`, release the rest, write every report. Twice is once."""
+        if self._stopped is not None:
+            return self._stopped
+        fetcher, *others = self._tasks or [asyncio.create_task(asyncio.sleep(0))]
+        await _cancelled(fetcher)
+        before = self._runner.finished
+        released = self._runner.release_waiting()
+        if not await self._runner.wait_idle(timeout_s):
+            released += self._runner.stop("released")
+            await self._runner.wait_idle(2.0)
+        unflushed = await self._drain()
+        for task in others:
+            await _cancelled(task)
+        await self._reporter.flush()
+        await self._pools.close()
+        for unsubscribe in self._unsubscribe:
+            unsubscribe()
+        self._stopped = Stopped(max(self._runner.finished - before - released, 0), released, unflushed)
+        log.info("worker.stopped", finished=self._stopped.finished, released=released, unflushed=unflushed)
+        return self._stopped
+
+    async def _drain(self) -> int:
+        if len(self._tasks) > 1:
+            await _cancelled(self._tasks[1])
+        try:
+            await self._acker.drain(5.0)
+        except Unflushed as error:
+            log.error("worker.unflushed", error=str(error))
+            return self._acker.pending
+        return 0
+
+    @property
+    def running(self) -> int:
+        """Attempts whose handler runs now."""
+        return self._runner.running
+
+    # -- what the heart and the signals say -------------------------------------
+
+    def lines(self) -> tuple[Sequence[int], int]:
+        """Queues this worker wants to be asked about."""
+        return self._fetcher.lines()
+
+    def has_work(self, queue_ids: Sequence[int]) -> None:
+        """The tick found jobs."""
+        self._fetcher.found_by_poll(queue_ids)
+
+    def cancel_requested(self, fences: Sequence[tuple[UUID, int]]) -> None:
+        """Stop these attempts."""
+        if fences:
+            self._runner.stop("cancelled", *fences)
+
+    def session_over(self) -> None:
+        """Every lease may be somebody else's: stop all handlers and start afresh."""
+        stopped = self._runner.stop("lost")
+        self.counts.lost += stopped
+        self._fetcher.restart()
+
+    def _heard(self, word: str, arguments: list[str]) -> None:
+        if word == "cancel":
+            if int(arguments[0]) == self._heart.session_id:
+                self._runner.stop("cancelled", (UUID(arguments[1]), int(arguments[2])))
+        else:
+            self._fetcher.heard(word, arguments)
+
+    def _done(self, job: Job, what: str, settled: Settled | None) -> None:
+        self.counts.ended(job.kind, what)
+        if what == "lost":
+            log.warning("worker.lease_lost", job_id=str(job.id), attempt=job.attempt, kind=job.kind)
+        elif what == "failed":
+            log.error("worker.job_failed", job_id=str(job.id), attempt=job.attempt, kind=job.kind)
+
+    # -- duties -----------------------------------------------------------------
+
+    async def _open_lines(self) -> None:
+        own = sorted({handler.queue for handler in self._registry if not handler.all_tenants})
+        shared = sorted({handler.queue for handler in self._registry if handler.all_tenants})
+        if own or shared:
+            self._fetcher.add_lines(await work.open_lines(self._store, self._default_tenant, own + shared))
+        if shared:
+            self._fetcher.add_lines(await work.open_lines(self._store, None, shared))
+
+    async def _follow_tenants(self) -> None:
+        while True:
+            await asyncio.sleep(LINES_EVERY_S)
+            try:
+                await self._open_lines()
+            except TrunklineError as error:
+                log.warning("worker.lines_not_read", error=str(error))
+
+    async def _keep_history(self) -> None:
+        settings = self._store.settings
+        while True:
+            try:
+                done = await sessions.keep_history(self._store, self._heart.session_id, settings.retention_s, settings.partition_days)
+                if done is not None:
+                    log.info("worker.history_kept", made=done[0], dropped=done[1], keys_freed=done[2])
+            except TrunklineError as error:
+                log.warning("worker.history_not_kept", error=str(error))
+            await asyncio.sleep(HISTORY_EVERY_S)
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

@@ -1,0 +1,79 @@
+"""Runs a blocking reading in a thread of its own and carries its progress back to the job on the event loop.
+
+Always true: `job.progress` runs on the loop and never in the thread; the thread waits for each report, so it cannot
+run ahead of the loop; once the job is cancelled, by flag or by its task, the next `report` raises `Stopped` there.
+The thread is a daemon and not one of the loop's pool: a server that hangs holds up neither the process's exit nor the
+name lookups that share the pool; the reader's own timeouts end it.
+Called by: schema_rebuild.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TypeVar
+
+from trunkline.engine import Job
+
+T = TypeVar("T")
+
+# A report that the loop has not taken after this long means that the loop is gone; seconds.
+LOOP_IS_GONE_S = 60.0
+
+
+class Stopped(Exception):
+    """The job was cancelled; the reading ends here and its result is not wanted."""
+
+
+class Bridge:
+    """One job's way from the thread to the loop. Make it on the loop, use `report` in the thread."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._loop = asyncio.get_running_loop()
+        self._stopped = threading.Event()
+
+    def report(self, percent: float, message: str, *, current: int, total: int) -> None:
+        """Tell the job's progress from the thread and wait until the loop has taken it.
+
+        Raises:
+            Stopped: The job is cancelled; nothing was reported.
+            LeaseLost: The job belongs to somebody else now (from `job.progress`).
+        """
+        self.check()
+        progress = self._job.progress(percent, message, current=current, total=total)
+        asyncio.run_coroutine_threadsafe(progress, self._loop).result(LOOP_IS_GONE_S)
+
+    def check(self) -> None:
+        """Raise `Stopped` when the job is cancelled; cheap, callable anywhere."""
+        if self._stopped.is_set() or self._job.cancelled:
+            raise Stopped
+
+    async def run(self, reading: Callable[[], T]) -> T:
+        """Run `reading` in a new thread and wait for what it returns or raises.
+
+        Raises:
+            asyncio.CancelledError: The job was cancelled. The thread ends at its next report, or at a timeout of the
+                database it reads; nobody waits for it.
+        """
+        done: Future[T] = Future()
+        threading.Thread(target=_settle, args=(done, reading), name=f"reading-{self._job.id}", daemon=True).start()
+        try:
+            return await asyncio.wrap_future(done)
+        except Stopped:
+            raise asyncio.CancelledError(f"job {self._job.id} was cancelled") from None
+        finally:
+            self._stopped.set()
+
+
+def _settle(done: Future[T], reading: Callable[[], T]) -> None:
+    if not done.set_running_or_notify_cancel():
+        return
+    try:
+        result = reading()
+    except BaseException as error:  # noqa: BLE001 - it is not swallowed: whoever awaits `done` gets it
+        done.set_exception(error)
+    else:
+        done.set_result(result)

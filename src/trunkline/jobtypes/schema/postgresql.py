@@ -1,0 +1,100 @@
+"""PostgreSQL: how to open a read-only session, what its types are called, and what the planner believes about rows.
+
+Always true: the reading is one repeatable-read, read-only transaction with a statement timeout; `search_path` is
+`pg_catalog` alone, so names in types, defaults and keys come out qualified whatever the role's own path is.
+Timeouts are set inside the transaction, because a pooler refuses them as start parameters.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import unquote
+
+from sqlalchemy import Connection as Session
+from sqlalchemy import Engine, NullPool, and_, column, create_engine, func, inspect, select, table
+from sqlalchemy.engine import make_url
+
+from trunkline.connections import Connection
+from trunkline.jobtypes.schema.shape import Types
+
+SYSTEM_SCHEMAS = frozenset({"information_schema", "pg_catalog", "pg_toast"})
+GROUP = 500  # a bulk question costs the same for one table as for many; a cancellation waits for one group
+HAS_MATERIALIZED_VIEWS = True
+CONNECT_S = 10
+STATEMENT_S = 60
+
+pg_namespace = table("pg_namespace", column("oid"), column("nspname"), schema="pg_catalog")
+pg_class = table(
+    "pg_class",
+    *(column(name) for name in ("oid", "relname", "relnamespace", "relkind", "reltuples")),
+    schema="pg_catalog",
+)
+pg_attribute = table(
+    "pg_attribute",
+    *(column(name) for name in ("attrelid", "attname", "attnum", "atttypid", "atttypmod", "attisdropped")),
+    schema="pg_catalog",
+)
+in_schema = pg_class.join(pg_namespace, pg_namespace.c.oid == pg_class.c.relnamespace)
+
+
+def engine(connection: Connection) -> Engine:
+    """An engine over psycopg 3 without a pool and without named statements, which poolers refuse."""
+    url = make_url(connection.url).set(drivername="postgresql+psycopg")
+    if url.host and "%" in url.host:  # a socket folder, percent-encoded as libpq writes it
+        url = url.set(host=unquote(url.host))
+    return create_engine(
+        url,
+        poolclass=NullPool,
+        isolation_level="REPEATABLE READ",
+        connect_args={
+            "connect_timeout": CONNECT_S,
+            "application_name": "trunkline schema-rebuild",
+            "prepare_threshold": None,
+            "keepalives_idle": 30,
+            "tcp_user_timeout": STATEMENT_S * 1000,
+        },
+        execution_options={"postgresql_readonly": True},
+    )
+
+
+def begin(session: Session) -> None:
+    """Set the transaction's limits; the first statement of the reading, so it also takes the snapshot."""
+    session.execute(
+        select(
+            func.set_config("statement_timeout", f"{STATEMENT_S}s", True),
+            func.set_config("lock_timeout", f"{CONNECT_S}s", True),
+            func.set_config("search_path", "pg_catalog", True),
+        )
+    )
+
+
+def schemas(session: Session) -> list[str]:
+    """Schemas of people: neither the catalogs nor anybody's temporary tables."""
+    return sorted(name for name in inspect(session).get_schema_names() if name not in SYSTEM_SCHEMAS)
+
+
+def type_names(session: Session, schema: str, tables: list[str]) -> Types:
+    """The types as PostgreSQL prints them, with length, precision and schema."""
+    names: Types = {}
+    is_column = and_(pg_attribute.c.attrelid == pg_class.c.oid, pg_attribute.c.attnum > 0, ~pg_attribute.c.attisdropped)
+    found = session.execute(
+        select(
+            pg_class.c.relname,
+            pg_attribute.c.attname,
+            func.format_type(pg_attribute.c.atttypid, pg_attribute.c.atttypmod),
+        )
+        .select_from(in_schema.join(pg_attribute, is_column))
+        .where(pg_namespace.c.nspname == schema, pg_class.c.relkind.in_(("r", "p", "f", "v", "m")))
+    )
+    for name, column_name, type_name in found:
+        names.setdefault(name, {})[column_name] = type_name
+    return names
+
+
+def row_estimates(session: Session, schema: str) -> dict[str, int]:
+    """Rows by table as of the last VACUUM or ANALYZE; a table that saw neither is left out (-1 in the catalog)."""
+    found = session.execute(
+        select(pg_class.c.relname, pg_class.c.reltuples)
+        .select_from(in_schema)
+        .where(pg_namespace.c.nspname == schema, pg_class.c.relkind.in_(("r", "p", "m")), pg_class.c.reltuples >= 0)
+    )
+    return {row.relname: int(row.reltuples) for row in found}

@@ -1,0 +1,31 @@
+"""What a handler can say besides a result or an exception: raise one of these, or return it.
+
+`Snooze` and `RetryAfter` count no failure; `Fail` is never retried.
+"""
+
+from __future__ import annotations
+
+from trunkline.model.policy import YEAR_S, in_range
+
+
+class Snooze(Exception):
+    """Run this job again in `seconds`; nothing went wrong."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"snoozed for {seconds:g} s")
+        self.seconds = in_range("Snooze seconds", seconds, 0, YEAR_S)
+
+
+class RetryAfter(Exception):
+    """A provider said to come back in `seconds` (FLOOD_WAIT, 429); counts as no failure."""
+
+    def __init__(self, seconds: float, reason: str = "") -> None:
+        super().__init__(reason or f"the provider asked to wait {seconds:g} s")
+        self.seconds = in_range("RetryAfter seconds", seconds, 0, YEAR_S)
+
+
+class Fail(Exception):
+    """End this job as failed, now and for good."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)

@@ -1,0 +1,206 @@
+"""A job as it goes in (`NewJob`), as a worker holds it (`Claimed`), and as people see it (`JobView`)."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import msgspec
+from uuid_utils.compat import uuid7
+
+from trunkline.errors import BadId, InvalidInput
+from trunkline.model import payload as payloads
+from trunkline.model.names import checked_name, kind_name
+from trunkline.model.policy import YEAR_S, in_range
+
+# option -> (lowest, highest); durations are seconds.
+_RANGES: dict[str, tuple[float, float]] = {
+    "retry_limit": (0, 1000),
+    "retry_delay": (0, YEAR_S),
+    "retry_max_delay": (0, YEAR_S),
+    "retry_jitter": (0, 1),
+    "timeout": (0.01, 30 * 86400.0),
+    "idempotency_window": (0.001, YEAR_S),
+    "unique_for": (1, YEAR_S),
+}
+_FLAGS = ("retry_backoff", "unique_replace")
+
+
+class NewJob(NamedTuple):
+    """A checked job on its way in. `payload` and `options` are JSON text; `options` None and no keys, no time: a plain job."""
+
+    id: UUID
+    kind: str
+    queue: str
+    priority: int
+    payload: str
+    user_id: str | None = None
+    options: str | None = None
+    run_at: datetime | None = None
+    idempotency_key: str | None = None
+    unique_key: str | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it has nothing but a body, so that the fast paths may take it."""
+        return self.options is None and self.run_at is None and self.idempotency_key is None and self.unique_key is None
+
+
+def new_job(
+    kind: str,
+    payload: Any = None,
+    *,
+    queue: str | None = None,
+    priority: int = 0,
+    id: UUID | str | None = None,
+    user_id: str | None = None,
+    run_at: datetime | None = None,
+    delay: float | timedelta | None = None,
+    idempotency_key: str | None = None,
+    unique_key: str | None = None,
+    max_bytes: int = 1024 * 1024,
+    **options: Any,
+) -> NewJob:
+    """Check everything about a job before anything is written.
+
+    Args:
+        payload: see `payload.encode`; None means {}.
+        queue: its line; the kind's name when None.
+        priority: 0..100, higher first.
+        run_at: aware time; `delay`, seconds or a timedelta from now, may be given instead.
+        options: retry_limit, retry_delay, retry_backoff, retry_max_delay, retry_jitter, timeout, expires_at,
+            idempotency_window, unique_for, unique_replace, dead_letter, traceparent; durations in seconds.
+    Raises:
+        InvalidInput, InvalidPayload, BadId: name the value and what is accepted.
+    """
+    name = kind_name(kind)
+    if priority.__class__ is not int or not 0 <= priority <= 100:
+        raise InvalidInput(f"priority is {priority!r}: need an integer from 0 to 100, higher first.")
+    text = "{}" if payload is None else payloads.encode(payload, max_bytes=max_bytes)
+    line = name if queue is None else checked_name("queue", queue)
+    if id is None and not options and run_at is delay is user_id is idempotency_key is unique_key is None:
+        return NewJob(uuid7(), name, line, priority, text)
+    return NewJob(
+        id=uuid7() if id is None else as_uuid(id),
+        kind=name,
+        queue=line,
+        priority=priority,
+        payload=text,
+        user_id=_checked_text("user_id", user_id),
+        options=_options(options, unique_key),
+        run_at=_run_at(run_at, delay),
+        idempotency_key=_checked_text("idempotency_key", idempotency_key),
+        unique_key=_checked_text("unique_key", unique_key),
+    )
+
+
+def as_uuid(value: UUID | str) -> UUID:
+    """A job id given as UUID or text.
+
+    Raises:
+        BadId: it is neither.
+    """
+    if isinstance(value, UUID):
+        return value
+    try:
+        return UUID(str(value))
+    except ValueError:
+        raise BadId(f"job id {str(value)[:80]!r}: need a UUID.") from None
+
+
+def _run_at(run_at: datetime | None, delay: float | timedelta | None) -> datetime | None:
+    if delay is not None:
+        if run_at is not None:
+            raise InvalidInput("run_at and delay are both given: need one of them.")
+        seconds = delay.total_seconds() if isinstance(delay, timedelta) else delay
+        return datetime.now(UTC) + timedelta(seconds=in_range("delay", seconds, 0, 10 * YEAR_S))
+    if run_at is not None and (not isinstance(run_at, datetime) or run_at.tzinfo is None):
+        raise InvalidInput(f"run_at is {run_at!r}: need a datetime with a time zone, such as datetime.now(UTC).")
+    return run_at
+
+
+def _checked_text(name: str, value: object, longest: int = 500) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str) or not 1 <= len(value) <= longest or "\x00" in value:
+        raise InvalidInput(f"{name} is {str(value)[:80]!r}: need text of 1 to {longest} characters.")
+    return value
+
+
+def _options(options: dict[str, Any], unique_key: str | None) -> str | None:
+    kept: dict[str, Any] = {}
+    for name, value in options.items():
+        if value is None:
+            continue
+        if name in _RANGES:
+            kept[name] = in_range(name, value.total_seconds() if isinstance(value, timedelta) else value, *_RANGES[name])
+        elif name in _FLAGS and isinstance(value, bool):
+            kept[name] = value
+        elif name == "dead_letter":
+            kept[name] = checked_name("dead_letter queue", value)
+        elif name == "expires_at" and isinstance(value, datetime) and value.tzinfo is not None:
+            kept[name] = value.astimezone(UTC).isoformat()
+        elif name == "traceparent":
+            kept[name] = _checked_text(name, value, 100)
+        else:
+            raise InvalidInput(f"option {name} is {str(value)[:80]!r}: it is unknown, or not of its type (see new_job).")
+    if unique_key is not None:
+        kept["unique_key"] = unique_key
+    return msgspec.json.encode(kept).decode() if kept else None
+
+
+class Claimed(NamedTuple):
+    """One lease: columns of sql claim(), in their order."""
+
+    job_id: UUID
+    attempt: int
+    failures: int
+    priority: int
+    ord: int
+    kind_id: int
+    payload: str
+    options: str | None
+    user_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """Where a job stands, for people.
+
+    Attributes:
+        state: queued, scheduled, retrying, no_handler, active, completed, failed or cancelled.
+        attempt: number of its claims so far; `failures`: those that count against the retry limit.
+    """
+
+    id: UUID
+    tenant_id: int
+    queue: str
+    kind: str
+    state: str
+    priority: int | None
+    attempt: int
+    failures: int
+    payload: Any
+    user_id: str | None
+    created_at: datetime
+    run_at: datetime | None
+    started_at: datetime | None
+    deadline: datetime | None
+    finished_at: datetime | None
+    result: Any
+    error: Any
+    progress: Any
+    options: Any
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether it has ended: completed, failed or cancelled."""
+        return self.state in ("completed", "failed", "cancelled")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        plain = msgspec.to_builtins(asdict(replace(self)))
+        assert isinstance(plain, dict)
+        return plain

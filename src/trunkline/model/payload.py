@@ -1,0 +1,82 @@
+"""JSON at the door: encoded and checked once, opaque text from then on.
+
+Always true of what `encode` returns: valid JSON text, at most `max_bytes` of UTF-8, nested at most `MAX_DEPTH`, without
+`\\u0000` (PostgreSQL cannot hold it), NaN or infinity (JSON has none), and without lone surrogates.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import msgspec
+from pydantic import BaseModel
+
+from trunkline.errors import InvalidPayload
+
+MAX_DEPTH = 64
+_encoder = msgspec.json.Encoder(enc_hook=lambda value: _plain(value))
+_SCALARS = (str, int, bool, type(None))
+
+
+def encode(value: Any, *, what: str = "payload", max_bytes: int = 1024 * 1024) -> str:
+    """`value` as JSON text.
+
+    Args:
+        value: dict, list, scalar, dataclass, msgspec Struct or pydantic model; `msgspec.Raw` is taken as JSON text.
+        what: the word for it in messages.
+    Raises:
+        InvalidPayload: names what is wrong and what is accepted; nothing was written.
+    """
+    try:
+        if isinstance(value, msgspec.Raw):
+            value = msgspec.json.decode(value)
+        _check(value, what, 1)
+        text = _encoder.encode(value)
+    except (TypeError, ValueError, OverflowError, RecursionError, msgspec.DecodeError) as error:
+        raise InvalidPayload(f"{what} is not JSON: {error}. Send objects, arrays, strings, finite numbers, true, false and null.") from None
+    if len(text) > max_bytes:
+        raise InvalidPayload(
+            f"{what} has {len(text)} bytes, at most {max_bytes} are accepted. Store the data elsewhere and send a reference."
+        )
+    if b"\\u0000" in text and _has_nul(value):
+        raise InvalidPayload(f"{what} contains \\u0000, which PostgreSQL text cannot hold. Remove it or encode the value.")
+    return text.decode()
+
+
+def decode(text: str) -> Any:
+    """The value of JSON text that came out of the database."""
+    return msgspec.json.decode(text)
+
+
+def _check(value: Any, what: str, depth: int) -> None:
+    """Refuse what msgspec would encode silently otherwise: NaN and infinity (as null), and any depth."""
+    if isinstance(value, _SCALARS):
+        return
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise InvalidPayload(f"{what} contains {value}, which JSON does not have. Send null or a string.")
+        return
+    if isinstance(value, (BaseModel, msgspec.Struct)) or dataclasses.is_dataclass(value):
+        value = msgspec.to_builtins(value, enc_hook=_plain)
+    if isinstance(value, (dict, list, tuple, set, frozenset)):
+        if depth > MAX_DEPTH:
+            raise InvalidPayload(f"{what} is nested deeper than {MAX_DEPTH}. Flatten it or send a reference.")
+        for item in value.values() if isinstance(value, dict) else value:
+            _check(item, what, depth + 1)
+
+
+def _has_nul(value: Any) -> bool:
+    value = msgspec.to_builtins(value, enc_hook=_plain, str_keys=True)
+    if isinstance(value, str):
+        return "\x00" in value
+    if isinstance(value, dict):
+        return any("\x00" in str(key) or _has_nul(item) for key, item in value.items())
+    return isinstance(value, (list, tuple)) and any(_has_nul(item) for item in value)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    raise TypeError(f"{type(value).__name__} has no JSON form")

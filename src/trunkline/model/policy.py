@@ -1,0 +1,50 @@
+"""How a kind of job is retried and how long one attempt may take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from trunkline.errors import InvalidInput
+
+YEAR_S = 31_536_000.0
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The policy of a kind; every field can be overridden by one job's options.
+
+    Attributes:
+        retry_limit: retries after the first attempt, 0..1000; `limit + 1` attempts in all.
+        retry_delay_s: seconds before the first retry.
+        retry_backoff: whether each further delay is twice the one before: delay, 2 delay, 4 delay, ...
+        retry_max_delay_s: cap of a delay, seconds, before jitter.
+        retry_jitter: 0..1; a delay grows by a random share of up to this much.
+        timeout_s: seconds one attempt may take, counted from its claim.
+        dead_letter: queue that receives a copy of each job that ends failed; None: no copy.
+    """
+
+    retry_limit: int = 3
+    retry_delay_s: float = 2.0
+    retry_backoff: bool = True
+    retry_max_delay_s: float = 3600.0
+    retry_jitter: float = 0.0
+    timeout_s: float = 1800.0
+    dead_letter: str | None = None
+
+    def __post_init__(self) -> None:
+        in_range("retry_limit", self.retry_limit, 0, 1000)
+        in_range("retry_delay", self.retry_delay_s, 0, YEAR_S)
+        in_range("retry_max_delay", self.retry_max_delay_s, 0, YEAR_S)
+        in_range("retry_jitter", self.retry_jitter, 0, 1)
+        in_range("timeout", self.timeout_s, 0.01, 30 * 86400.0)
+
+
+def in_range(name: str, value: object, low: float, high: float) -> float:
+    """`value` as a number within low..high.
+
+    Raises:
+        InvalidInput: names the argument, the value and the range.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+        raise InvalidInput(f"{name} is {value!r}: need a number from {low:g} to {high:g}.")
+    return value

@@ -1,0 +1,1 @@
+"""Names of logs and metrics, and how logs look."""

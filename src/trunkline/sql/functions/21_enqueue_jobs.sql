@@ -1,0 +1,125 @@
+-- Putting in jobs that carry keys, a time or options. Set-based; each step is one statement, in key order, so that two
+-- flushes with the same keys wait for each other and never deadlock.
+
+-- Who holds each idempotency key of a flush: the job that took it within its window, whatever became of it. Waits for a
+-- transaction that is just taking the same key. Elements without a key hold themselves.
+create or replace function trunkline.take_idempotency(p_tenant_id bigint, p_ids uuid[], p_kinds text[], p_keys text[], p_options json[])
+returns uuid[]
+language plpgsql security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan set enable_hashjoin = off set enable_mergejoin = off
+as $$
+declare
+  v_now timestamptz := trunkline.now();
+begin
+  insert into trunkline.idempotency as i (tenant_id, kind_id, key, job_id, expires_at)
+  select distinct on (k.kind_id, u.key) p_tenant_id, k.kind_id, u.key, u.id, v_now + make_interval(secs => (u.options ->> 'idempotency_window')::float8)
+    from unnest(p_ids, p_kinds, p_keys, p_options) with ordinality as u (id, kind, key, options, n)
+    join trunkline.kind as k on k.tenant_id = p_tenant_id and k.name = u.kind
+   where u.key is not null
+   order by k.kind_id, u.key, u.n
+      on conflict (tenant_id, kind_id, key) do update set job_id = excluded.job_id, expires_at = excluded.expires_at where i.expires_at <= v_now;
+  return array(
+    select case when u.key is null then u.id
+                else (select i.job_id from trunkline.idempotency as i join trunkline.kind as k on k.tenant_id = i.tenant_id and k.kind_id = i.kind_id
+                       where i.tenant_id = p_tenant_id and k.name = u.kind and i.key = u.key) end
+      from unnest(p_ids, p_kinds, p_keys) with ordinality as u (id, kind, key, n) order by u.n);
+end $$;
+
+-- A unique key with a time slot is one key per slot.
+create or replace function trunkline.slot_key(p_key text, p_slot_s float8, p_now timestamptz) returns text
+language sql immutable parallel safe as
+$$ select case when p_slot_s is null then p_key else p_key || '@' || (floor(extract(epoch from p_now)::float8 / p_slot_s) * p_slot_s)::bigint end $$;
+
+-- Who holds each unique key of a flush: the live job with that key, else the asking job. `unique_replace` first removes a
+-- holder that has not started (it ends cancelled, "replaced") and takes the key over from one that runs.
+create or replace function trunkline.take_unique(p_tenant_id bigint, p_ids uuid[], p_queues text[], p_keys text[], p_options json[])
+returns uuid[]
+language plpgsql security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan set enable_hashjoin = off set enable_mergejoin = off
+as $$
+declare
+  v_now timestamptz := trunkline.now();
+  v_replaced uuid[];
+begin
+  select array_agg(h.job_id) into v_replaced
+    from (select u.job_id from trunkline.unique_key as u
+            join trunkline.queue as q on q.tenant_id = p_tenant_id and q.queue_id = u.queue_id
+            join unnest(p_queues, p_keys, p_options) as a (queue, key, options) on a.queue = q.name and a.key = u.key
+           where u.tenant_id = p_tenant_id and (a.options ->> 'unique_replace')::boolean
+           order by u.queue_id, u.key
+             for update of u) as h;
+  if v_replaced is not null then
+    perform trunkline.cancel_queued(p_tenant_id, v_replaced, 'replaced by a newer job with its unique key');
+    delete from trunkline.unique_key as u where u.tenant_id = p_tenant_id and u.job_id = any (v_replaced);
+  end if;
+  insert into trunkline.unique_key as h (tenant_id, queue_id, key, job_id, expires_at)
+  select distinct on (q.queue_id, s.key) p_tenant_id, q.queue_id, s.key, u.id,
+         to_timestamp((floor(extract(epoch from v_now)::float8 / s.slot_s) + 1) * s.slot_s)
+    from unnest(p_ids, p_queues, p_keys, p_options) with ordinality as u (id, queue, key, options, n)
+    join trunkline.queue as q on q.tenant_id = p_tenant_id and q.name = u.queue
+   cross join lateral (select (u.options ->> 'unique_for')::float8 as slot_s, trunkline.slot_key(u.key, (u.options ->> 'unique_for')::float8, v_now) as key) as s
+   where u.key is not null
+   order by q.queue_id, s.key, u.n
+      on conflict (tenant_id, queue_id, key) do update set job_id = excluded.job_id, expires_at = excluded.expires_at where h.expires_at <= v_now;
+  return array(
+    select case when u.key is null then u.id
+                else (select h.job_id from trunkline.unique_key as h join trunkline.queue as q on q.tenant_id = h.tenant_id and q.queue_id = h.queue_id
+                       where h.tenant_id = p_tenant_id and q.name = u.queue
+                         and h.key = trunkline.slot_key(u.key, (u.options ->> 'unique_for')::float8, v_now)) end
+      from unnest(p_ids, p_queues, p_keys, p_options) with ordinality as u (id, queue, key, options, n) order by u.n);
+end $$;
+
+-- Jobs with everything. Answers for each element, in order, the job that now stands for it, and whether it is the new one:
+-- `created` is false where a key already had a holder, and `id` is then the holder's.
+-- A repeat of the same call with the same ids (an answer was lost) finds its jobs there and answers as the first time.
+create or replace function trunkline.enqueue_jobs(
+  p_tenant_id bigint, p_ids uuid[], p_kinds text[], p_queues text[], p_priorities smallint[], p_payloads json[], p_users text[],
+  p_options json[], p_run_ats timestamptz[], p_idempotency_keys text[], p_unique_keys text[])
+returns table (id uuid, created boolean)
+language plpgsql security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan set enable_hashjoin = off set enable_mergejoin = off set jit = off
+as $$
+#variable_conflict use_column
+declare
+  v_now timestamptz := trunkline.now();
+  v_ord bigint;
+  v_firsts uuid[];
+  v_holders uuid[];
+  v_queue_ids integer[];
+begin
+  perform trunkline.check_ids(p_ids);
+  perform trunkline.ensure_names(p_tenant_id, p_queues, p_kinds, p_priorities);
+  v_firsts := trunkline.take_idempotency(p_tenant_id, p_ids, p_kinds, p_idempotency_keys, p_options);
+  -- A job that lost its idempotency key is an old job: it asks for no unique key.
+  v_holders := trunkline.take_unique(p_tenant_id, p_ids, p_queues,
+    array(select case when u.first = u.id then u.key end from unnest(p_ids, v_firsts, p_unique_keys) with ordinality as u (id, first, key, n) order by u.n), p_options);
+  -- Nothing was created under an idempotency key whose job then lost its unique key.
+  delete from trunkline.idempotency as i using unnest(p_ids, v_firsts, v_holders) as u (id, first, holder), trunkline.kind as k
+   where u.first = u.id and u.holder <> u.id and k.tenant_id = p_tenant_id
+     and i.tenant_id = p_tenant_id and i.kind_id = k.kind_id and i.job_id = u.id and i.key = any (p_idempotency_keys);
+  perform pg_current_xact_id();
+  v_ord := trunkline.ord_now();
+  with body as (
+    select u.*, q.queue_id, k.kind_id, case when u.unique_key is null then 0 else 1 end as traits
+      from unnest(p_ids, p_kinds, p_queues, p_priorities, p_payloads, p_users, p_options, p_run_ats, p_unique_keys, v_firsts, v_holders)
+             with ordinality as u (id, kind, queue, priority, payload, user_id, options, run_at, unique_key, first, holder, n)
+      join trunkline.queue as q on q.tenant_id = p_tenant_id and q.name = u.queue
+      join trunkline.kind as k on k.tenant_id = p_tenant_id and k.name = u.kind
+     where u.first = u.id and u.holder = u.id
+  ), kept as (
+    insert into trunkline.job (tenant_id, id, created_at, queue_id, kind_id, payload, user_id, options)
+    select p_tenant_id, b.id, clock_timestamp(), b.queue_id, b.kind_id, b.payload, b.user_id, b.options from body as b
+        on conflict (tenant_id, id) do nothing
+    returning id
+  ), later as (
+    insert into trunkline.deferred (tenant_id, job_id, run_at, queue_id, attempt, priority, failures, traits, reason)
+    select p_tenant_id, b.id, b.run_at, b.queue_id, 0, b.priority, 0, b.traits, 'scheduled' from body as b join kept as x on x.id = b.id where b.run_at > v_now
+  ), lined as (
+    insert into trunkline.ready (tenant_id, ord, job_id, queue_id, attempt, priority, failures, traits)
+    select p_tenant_id, v_ord + b.n, b.id, b.queue_id, 0, b.priority, 0, b.traits from body as b join kept as x on x.id = b.id where b.run_at is null or b.run_at <= v_now
+    returning queue_id
+  )
+  select array_agg(distinct l.queue_id) into v_queue_ids from lined as l;
+  if v_queue_ids is not null then
+    perform trunkline.wake(v_queue_ids);
+  end if;
+  return query select case when u.first <> u.id then u.first else u.holder end, u.first = u.id and u.holder = u.id
+                 from unnest(p_ids, v_firsts, v_holders) with ordinality as u (id, first, holder, n) order by u.n;
+end $$;

@@ -1,0 +1,62 @@
+-- Taking work.
+
+-- One flush: takes up to `p_limit` jobs of one queue, highest priority first, then place in line, and leases them to a session.
+-- `p_priorities`/`p_marks` are the claimer's low-water marks, `p_floor` the mark of all other priorities: a scan starts
+-- behind its mark, because dead index entries pile up in front of it and vacuum cannot clear them while any old snapshot
+-- lives. A hint for speed only.
+-- Locks: each row it takes, skipping those that others hold; nothing waits, so nothing deadlocks.
+-- TIDs from the inner scan become a TID scan in the delete: the claim index is walked once.
+create or replace function trunkline.claim(
+  p_tenant_id bigint, p_queue_id integer, p_session_id integer, p_limit integer, p_floor bigint, p_priorities smallint[], p_marks bigint[])
+returns table (job_id uuid, attempt integer, failures smallint, priority smallint, ord bigint, kind_id integer, payload json, options json, user_id text)
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
+as $$
+#variable_conflict use_column
+declare
+  v_now timestamptz := trunkline.now();
+  v_used smallint[];
+begin
+  if not exists (select from trunkline.session as s where s.session_id = p_session_id and s.dead_at is null) then
+    raise exception using errcode = 'TL007', message = format('session %s is over: its leases were offered to others', p_session_id);
+  end if;
+  select q.priorities into v_used from trunkline.queue as q
+   where q.tenant_id = p_tenant_id and q.queue_id = p_queue_id and q.paused_at is null;
+  if v_used is null then
+    return;
+  end if;
+  return query
+  with taken as (
+    delete from trunkline.ready as r
+     where r.tenant_id = p_tenant_id
+       and r.ctid = any (array(
+             select c.ctid
+               from (select u.priority, coalesce(m.mark, p_floor) as mark
+                       from unnest(v_used) with ordinality as u (priority, n)
+                       left join unnest(p_priorities, p_marks) as m (priority, mark) on m.priority = u.priority
+                      order by u.n) as line
+              cross join lateral (
+                    select r.ctid from trunkline.ready as r
+                     where r.tenant_id = p_tenant_id and r.queue_id = p_queue_id and r.priority = line.priority
+                       and r.ord > line.mark
+                     order by r.ord
+                     limit p_limit
+                       for update skip locked) as c
+              limit p_limit))
+    returning r.job_id, r.attempt + 1 as attempt, r.failures, r.priority, r.ord, r.traits
+  ), body as (
+    select t.*, j.kind_id, j.payload, j.options, j.user_id,
+           v_now + make_interval(secs => coalesce((j.options ->> 'timeout')::float8, k.timeout_s)) as deadline
+      from taken as t
+      join trunkline.job as j on j.tenant_id = p_tenant_id and j.id = t.job_id
+      join trunkline.kind as k on k.tenant_id = p_tenant_id and k.kind_id = j.kind_id
+  ), held as (
+    insert into trunkline.lease (tenant_id, job_id, ord, claimed_at, deadline, session_id, attempt, queue_id, priority, failures, traits)
+    select p_tenant_id, b.job_id, b.ord, v_now, b.deadline, p_session_id, b.attempt, p_queue_id, b.priority, b.failures, b.traits
+      from body as b
+  )
+  select b.job_id, b.attempt, b.failures, b.priority, b.ord, b.kind_id, b.payload, b.options, b.user_id
+    from body as b
+   order by b.priority desc, b.ord;
+end $$;

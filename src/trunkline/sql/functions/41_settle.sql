@@ -1,0 +1,139 @@
+-- Reporting every ending but success. The policy is read here, so psql, Python and remote workers follow the same one.
+
+-- Seconds before retry number `p_failures` (1 is the first): doubled each time where asked, capped, then jittered.
+create or replace function trunkline.retry_delay_s(
+  p_failures integer, p_delay_s float8, p_backoff boolean, p_max_delay_s float8, p_jitter float8) returns float8
+language sql volatile parallel safe as
+$$ select least(p_delay_s * case when p_backoff then power(2, least(p_failures - 1, 40)) else 1 end, p_max_delay_s) * (1 + p_jitter * random()) $$;
+
+-- One flush of endings of one tenant, arrays in parallel. Ending -> what becomes of the job:
+--   failed, timed_out   one failure counted; retried after the policy's delay, or ended `failed` when the limit is passed
+--   lost                the same, but offered again at once: its worker is gone, nothing was wrong with the job
+--   fatal               ended `failed`, whatever the limit
+--   snoozed, retry_after, no_handler   runs again after `p_delays` seconds; no failure counted
+--   released            back to its place in line; no failure counted
+--   cancelled           ended `cancelled`; so is every ending but success once a cancel was asked for
+-- Answers a row for each lease that still held; a job that is missing there is no longer the reporter's.
+-- Locks in job order, as ack_completed does.
+create or replace function trunkline.settle(
+  p_tenant_id bigint, p_job_ids uuid[], p_attempts integer[], p_endings text[], p_errors json[], p_delays float8[])
+returns table (job_id uuid, attempt integer, next text, run_at timestamptz)
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
+as $$
+#variable_conflict use_column
+declare
+  v_now timestamptz := trunkline.now();
+  v_ord bigint;
+  v_settled trunkline.settled[];
+begin
+  perform pg_current_xact_id();
+  v_ord := trunkline.ord_now();
+  with report as (
+    select a.* from unnest(p_job_ids, p_attempts, p_endings, p_errors, p_delays) as a (job_id, attempt, ending, error, delay_s) order by a.job_id
+  ), gone as (
+    delete from trunkline.lease as l using report as a
+     where l.tenant_id = p_tenant_id and l.job_id = a.job_id and l.attempt = a.attempt               -- the fence
+    returning l.*, a.error, a.delay_s, case when l.cancel_requested_at is null then a.ending else 'cancelled' end as ending
+  ), judged as (
+    select g.*, j.options, d.failures_now, coalesce(j.options ->> 'dead_letter', k.dead_letter) as dead_letter,
+           row_number() over (order by g.ord) as n,
+           case when g.ending = 'released' then 'ready'
+                when g.ending in ('snoozed', 'retry_after', 'no_handler') then 'deferred'
+                when g.ending = 'cancelled' then 'cancelled'
+                when g.ending = 'fatal' or d.failures_now > coalesce((j.options ->> 'retry_limit')::integer, k.retry_limit) then 'failed'
+                when g.ending = 'lost' then 'ready'
+                else 'deferred' end as next,
+           v_now + make_interval(secs => case when g.ending in ('failed', 'timed_out')
+             then trunkline.retry_delay_s(d.failures_now,
+                    coalesce((j.options ->> 'retry_delay')::float8, k.retry_delay_s), coalesce((j.options ->> 'retry_backoff')::boolean, k.retry_backoff),
+                    coalesce((j.options ->> 'retry_max_delay')::float8, k.retry_max_delay_s), coalesce((j.options ->> 'retry_jitter')::float8, k.retry_jitter))
+             else g.delay_s end) as run_at
+      from gone as g
+      join trunkline.job as j on j.tenant_id = p_tenant_id and j.id = g.job_id
+      join trunkline.kind as k on k.tenant_id = p_tenant_id and k.kind_id = j.kind_id
+     cross join lateral (select g.failures + case when g.ending in ('failed', 'timed_out', 'lost', 'fatal') then 1 else 0 end as failures_now) as d
+  ), again as (
+    insert into trunkline.ready (tenant_id, ord, job_id, queue_id, attempt, priority, failures, traits)
+    select p_tenant_id, case when g.ending = 'released' then g.ord else v_ord + g.n end, g.job_id, g.queue_id, g.attempt, g.priority, g.failures_now, g.traits
+      from judged as g where g.next = 'ready'
+  ), later as (
+    insert into trunkline.deferred (tenant_id, job_id, run_at, queue_id, attempt, priority, failures, traits, reason)
+    select p_tenant_id, g.job_id, g.run_at, g.queue_id, g.attempt, g.priority, g.failures_now, g.traits,
+           case g.ending when 'no_handler' then 'no_handler' when 'snoozed' then 'scheduled' else 'retrying' end
+      from judged as g where g.next = 'deferred'
+  ), noted as (
+    insert into trunkline.attempt (tenant_id, job_id, attempt, ended_at, started_at, session_id, ending, error)
+    select p_tenant_id, g.job_id, g.attempt, v_now, g.claimed_at, g.session_id, case g.ending when 'fatal' then 'failed' else g.ending end, g.error
+      from judged as g where g.ending in ('failed', 'fatal', 'timed_out', 'lost', 'cancelled')
+  ), freed as (
+    delete from trunkline.unique_key as u using judged as g
+     where g.next in ('failed', 'cancelled') and g.traits & 1 <> 0
+       and u.tenant_id = p_tenant_id and u.job_id = g.job_id and u.expires_at is null
+  ), ended as (
+    insert into trunkline.outcome (tenant_id, job_id, started_at, finished_at, attempt, state, detail)
+    select p_tenant_id, g.job_id, g.claimed_at, v_now, g.attempt, case g.next when 'failed' then 2 else 3 end,
+           json_build_object('error', g.error, 'failures', g.failures_now, 'priority', g.priority, 'progress', g.progress)
+      from judged as g where g.next in ('failed', 'cancelled')
+  )
+  select array_agg((g.job_id, g.attempt, g.next, g.run_at, g.queue_id, g.ord, g.ending, g.dead_letter)::trunkline.settled order by g.job_id)
+    into v_settled from judged as g;
+  perform trunkline.after_settle(p_tenant_id, v_settled);
+  return query select s.job_id, s.attempt, s.next, case when s.next = 'deferred' then s.run_at end from unnest(v_settled) as s;
+end $$;
+
+-- Signals and dead-letter copies of a settled flush. A released job returns to a place that marks have passed: every
+-- claimer of its queue is told to look there again (a scan from the front, once a minute, finds it if the signal is lost).
+create or replace function trunkline.after_settle(p_tenant_id bigint, p_settled trunkline.settled[]) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  v_released record;
+  v_ended uuid[];
+  v_queues integer[];
+begin
+  for v_released in select s.queue_id, min(s.ord) as ord from unnest(p_settled) as s where s.ending = 'released' and s.next = 'ready' group by s.queue_id loop
+    perform pg_notify(trunkline.channel(), 'rewind ' || v_released.queue_id || ' ' || v_released.ord);
+  end loop;
+  select array_agg(s.queue_id) filter (where s.next = 'ready'), array_agg(s.job_id) filter (where s.next in ('failed', 'cancelled'))
+    into v_queues, v_ended from unnest(p_settled) as s;
+  perform trunkline.dead_letter(p_tenant_id,
+    array(select s.job_id from unnest(p_settled) as s where s.next = 'failed' and s.dead_letter is not null),
+    array(select s.dead_letter from unnest(p_settled) as s where s.next = 'failed' and s.dead_letter is not null));
+  if v_queues is not null then
+    perform trunkline.wake(v_queues);
+  end if;
+  if v_ended is not null then
+    perform trunkline.tell_watchers(p_tenant_id, v_ended);
+  end if;
+end $$;
+
+-- Copies of failed jobs into the queues that were named for them, in the transaction that failed them. A copy has an id
+-- of its own, the same kind and body, and says where it came from; it is a plain job there and retried by its kind's policy.
+create or replace function trunkline.dead_letter(p_tenant_id bigint, p_job_ids uuid[], p_queues text[]) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  v_ord bigint := trunkline.ord_now();
+  v_queue_ids integer[];
+begin
+  if cardinality(p_job_ids) = 0 then
+    return;
+  end if;
+  perform trunkline.ensure_names(p_tenant_id, p_queues, '{}', array_fill(0::smallint, array[cardinality(p_queues)]));
+  with copy as (
+    select trunkline.new_id() as id, j.kind_id, q.queue_id, j.payload, j.user_id, j.id as source, u.n
+      from unnest(p_job_ids, p_queues) with ordinality as u (job_id, queue, n)
+      join trunkline.job as j on j.tenant_id = p_tenant_id and j.id = u.job_id
+      join trunkline.queue as q on q.tenant_id = p_tenant_id and q.name = u.queue
+     where q.queue_id <> j.queue_id                    -- a copy that fails in the dead-letter queue stays there
+  ), kept as (
+    insert into trunkline.job (tenant_id, id, created_at, queue_id, kind_id, payload, user_id, options)
+    select p_tenant_id, c.id, clock_timestamp(), c.queue_id, c.kind_id, c.payload, c.user_id, json_build_object('dead_letter_of', c.source) from copy as c
+  ), lined as (
+    insert into trunkline.ready (tenant_id, ord, job_id, queue_id, attempt, priority, failures, traits)
+    select p_tenant_id, v_ord + c.n, c.id, c.queue_id, 0, 0, 0, 0 from copy as c
+    returning queue_id
+  )
+  select array_agg(distinct l.queue_id) into v_queue_ids from lined as l;
+  perform trunkline.wake(v_queue_ids);
+end $$;

@@ -1,0 +1,73 @@
+-- Processes and their heartbeat. A session that ran out may still be renewed until somebody declares it dead (the row lock
+-- decides); then it is over for good: its leases are offered to others, and a process that wakes up later learns it at its
+-- next call and starts a new one.
+
+create or replace function trunkline.open_session(p_name text, p_ttl_s float8) returns integer
+language sql security definer set search_path = pg_catalog, pg_temp as $$
+  insert into trunkline.session (name, expires_at)
+  values (left(p_name, 200), trunkline.now() + make_interval(secs => p_ttl_s))
+  returning session_id
+$$;
+
+-- A clean goodbye. Leases it still holds are released by the caller first; what is left is rescued at once.
+create or replace function trunkline.close_session(p_session_id integer) returns void
+language sql security definer set search_path = pg_catalog, pg_temp as
+$$ update trunkline.session set dead_at = coalesce(dead_at, trunkline.now()), asleep_on = '{}', watches = '{}' where session_id = p_session_id $$;
+
+-- "Wake me for these queues." The caller commits it, claims once more, and only then sleeps. An empty array: awake.
+create or replace function trunkline.sleep_on(p_session_id integer, p_queue_ids integer[]) returns void
+language sql security definer set search_path = pg_catalog, pg_temp as
+$$ update trunkline.session set asleep_on = p_queue_ids where session_id = p_session_id and asleep_on is distinct from p_queue_ids $$;
+
+create or replace function trunkline.watch(p_session_id integer, p_tenant_ids bigint[]) returns void
+language sql security definer set search_path = pg_catalog, pg_temp as
+$$ update trunkline.session set watches = p_tenant_ids where session_id = p_session_id and watches is distinct from p_tenant_ids $$;
+
+-- The heartbeat; false: the session was over. Writes only when a third of the time has passed, so at most one update each 2-3 s.
+create or replace function trunkline.renew(p_session_id integer, p_ttl_s float8) returns boolean
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  v_now timestamptz := trunkline.now();
+  v_left interval;
+begin
+  select s.expires_at - v_now into v_left from trunkline.session as s
+   where s.session_id = p_session_id and s.dead_at is null;
+  if v_left is null then
+    return false;
+  end if;
+  if v_left > make_interval(secs => p_ttl_s * 0.67) then
+    return true;
+  end if;
+  update trunkline.session as s set expires_at = v_now + make_interval(secs => p_ttl_s) where s.session_id = p_session_id and s.dead_at is null;
+  return found;
+end $$;
+
+-- The one call a process makes each second: heartbeat, due jobs, rescue, and the news it needs to go on.
+--   alive      false: the session was over before this call
+--   ord_now, xmin, xmax   let the claimer advance its safe mark: a place t is safe once xmin has passed the xmax read at t
+--   due_in_s   seconds until the next deferred job is due, null when there is none
+--   work       those of `p_queue_ids` with jobs behind `p_mark`
+--   cancels    "job_id attempt" of this session's leases that somebody wants cancelled
+create or replace function trunkline.tick(
+  p_session_id integer, p_ttl_s float8, p_queue_ids integer[], p_mark bigint,
+  out alive boolean, out ord_now bigint, out xmin bigint, out xmax bigint, out due_in_s float8, out work integer[], out cancels text[])
+language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off as $$
+declare
+  v_now timestamptz := trunkline.now();
+begin
+  alive := trunkline.renew(p_session_id, p_ttl_s);
+  perform trunkline.promote(1000);
+  perform trunkline.rescue(p_session_id);
+  ord_now := trunkline.ord_now();                                  -- before the snapshot that answers xmax
+  select pg_snapshot_xmin(s.snap)::text::bigint, pg_snapshot_xmax(s.snap)::text::bigint into xmin, xmax
+    from (select pg_current_snapshot() as snap) as s;
+  select extract(epoch from min(d.run_at) - v_now) into due_in_s from trunkline.deferred as d where d.run_at is not null;
+  select array_agg(q.queue_id) into work from trunkline.queue as q
+   where q.queue_id = any (p_queue_ids) and q.paused_at is null
+     and exists (select from unnest(q.priorities) as u (priority)
+                  cross join lateral (select from trunkline.ready as r
+                                       where r.tenant_id = q.tenant_id and r.queue_id = q.queue_id and r.priority = u.priority and r.ord > p_mark
+                                       order by r.ord limit 1) as r);
+  select array_agg(l.job_id || ' ' || l.attempt) into cancels from trunkline.lease as l
+   where l.session_id = p_session_id and l.cancel_requested_at is not null;
+end $$;

@@ -1,0 +1,97 @@
+-- Bounded background work. Every process may call each of these at any moment: rows are taken with skip locked or fenced,
+-- so nothing is done twice and nobody needs to be the leader.
+
+-- Whether this call should run a duty now; true for one caller per interval. The row lock lasts for the caller's transaction.
+create or replace function trunkline.take_duty(p_name text, p_every_s float8, p_session_id integer) returns boolean
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  update trunkline.duty as d set next_run_at = trunkline.now() + make_interval(secs => p_every_s), last_run_at = trunkline.now(), last_by = p_session_id
+   where d.name = (select c.name from trunkline.duty as c where c.name = p_name and c.next_run_at <= trunkline.now() for update skip locked);
+  return found;
+end $$;
+
+-- Moves due jobs into line, oldest due first; answers how many. A place in line is given at promotion.
+create or replace function trunkline.promote(p_limit integer) returns integer
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
+as $$
+declare
+  v_now timestamptz := trunkline.now();
+  v_ord bigint;
+  v_queue_ids integer[];
+  v_moved integer;
+begin
+  if not exists (select from trunkline.deferred as d where d.run_at <= v_now) then
+    return 0;
+  end if;
+  perform pg_current_xact_id();
+  v_ord := trunkline.ord_now();
+  with due as (
+    delete from trunkline.deferred as d
+     where d.ctid = any (array(select c.ctid from trunkline.deferred as c where c.run_at <= v_now
+                                order by c.run_at limit p_limit for update skip locked))
+    returning d.*
+  ), lined as (
+    insert into trunkline.ready (tenant_id, ord, job_id, queue_id, attempt, priority, failures, traits)
+    select d.tenant_id, v_ord + row_number() over (order by d.run_at, d.job_id), d.job_id, d.queue_id, d.attempt, d.priority, d.failures, d.traits from due as d
+    returning queue_id
+  )
+  select array_agg(distinct l.queue_id), count(*) into v_queue_ids, v_moved from lined as l;
+  if v_moved > 0 then
+    perform trunkline.wake(v_queue_ids);
+  end if;
+  return v_moved;
+end $$;
+
+-- Declares sessions dead that did not renew in time; answers whether there are any. After a restart of the server every
+-- session gets its full time again: they could not renew while it was away, and nothing was wrong with their work.
+create or replace function trunkline.bury_sessions() returns boolean
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  v_now timestamptz := trunkline.now();
+begin
+  update trunkline.session as s set dead_at = v_now, asleep_on = '{}', watches = '{}'
+   where s.session_id in (select c.session_id from trunkline.session as c
+                           where c.expires_at <= v_now and c.dead_at is null and v_now - pg_postmaster_start_time() > interval '8 seconds'
+                           order by c.session_id for update skip locked);
+  return found;
+end $$;
+
+-- Offers again what nobody works on any more: leases of dead sessions (at once), leases past their deadline or cancelled
+-- more than 10 s ago (each 5 s: their own process ends them on time, this is the net). The scan only chooses; `settle` takes
+-- each lease by its fence, so a report that arrives meanwhile wins. A dead session is remembered for a minute: a claim that
+-- was under way at its death may still commit a lease.
+create or replace function trunkline.rescue(p_session_id integer) returns integer
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  v_now timestamptz := trunkline.now();
+  v_dead integer[];
+  v_lost record;
+  v_count integer := 0;
+begin
+  if not trunkline.take_duty('rescue', 0.9, p_session_id) then
+    return 0;
+  end if;
+  if not trunkline.bury_sessions() and not exists (select from trunkline.session as s where s.dead_at > v_now - interval '2 seconds')
+     and not trunkline.take_duty('deadlines', 5, p_session_id) then
+    return 0;
+  end if;
+  v_dead := array(select s.session_id from trunkline.session as s where s.dead_at is not null);
+  for v_lost in
+    select l.tenant_id, array_agg(l.job_id) as ids, array_agg(l.attempt) as attempts,
+           array_agg(case when l.cancel_requested_at <= v_now - interval '10 seconds' then 'cancelled'
+                          when l.session_id = any (v_dead) then 'lost' else 'timed_out' end) as endings
+      from (select * from trunkline.lease as l
+             where l.session_id = any (v_dead) or l.deadline <= v_now or l.cancel_requested_at <= v_now - interval '10 seconds'
+             limit 5000) as l
+     group by l.tenant_id
+  loop
+    perform trunkline.settle(v_lost.tenant_id, v_lost.ids, v_lost.attempts, v_lost.endings,
+      array(select json_build_object('type', e, 'message', case e when 'lost' then 'the worker went away' when 'timed_out' then 'the deadline passed' else 'cancelled' end)
+              from unnest(v_lost.endings) as e), null);
+    v_count := v_count + cardinality(v_lost.ids);
+  end loop;
+  delete from trunkline.session as s
+   where s.dead_at < v_now - interval '1 minute' and not exists (select from trunkline.lease as l where l.session_id = s.session_id);
+  return v_count;
+end $$;

@@ -1,0 +1,34 @@
+-- What people read. Views run as the asker, so row-level security holds through them.
+
+-- Where every job stands. `state` is derived from which table holds the row.
+create or replace view trunkline.jobs with (security_invoker = true) as
+select j.tenant_id, j.id, q.name as queue, k.name as kind, j.user_id, j.created_at, j.payload, j.options,
+       case when o.job_id is not null then (array['completed', 'failed', 'cancelled'])[o.state]
+            when l.job_id is not null then 'active'
+            when r.job_id is not null then 'queued'
+            when d.job_id is not null then d.reason end as state,
+       coalesce(o.attempt, l.attempt, r.attempt, d.attempt) as attempt,
+       coalesce((o.detail ->> 'failures')::integer, l.failures, r.failures, d.failures, 0) as failures,
+       coalesce(l.priority, r.priority, d.priority, (o.detail ->> 'priority')::smallint) as priority,
+       d.run_at,
+       coalesce(o.started_at, l.claimed_at) as started_at,
+       l.deadline, o.finished_at, o.result, o.detail -> 'error' as error,
+       coalesce(l.progress, o.detail -> 'progress') as progress,
+       l.cancel_requested_at
+  from trunkline.job as j
+  join trunkline.queue as q on q.tenant_id = j.tenant_id and q.queue_id = j.queue_id
+  join trunkline.kind as k on k.tenant_id = j.tenant_id and k.kind_id = j.kind_id
+  left join trunkline.outcome as o on o.tenant_id = j.tenant_id and o.job_id = j.id
+  left join trunkline.lease as l on l.tenant_id = j.tenant_id and l.job_id = j.id
+  left join trunkline.ready as r on r.tenant_id = j.tenant_id and r.job_id = j.id
+  left join trunkline.deferred as d on d.tenant_id = j.tenant_id and d.job_id = j.id;
+
+-- Live counts per queue: index-only counts of small tables, no counter row.
+create or replace view trunkline.queues with (security_invoker = true) as
+select q.tenant_id, q.queue_id, q.name, q.paused_at,
+       (select count(*) from trunkline.ready as r where r.tenant_id = q.tenant_id and r.queue_id = q.queue_id) as ready,
+       (select count(*) from trunkline.deferred as d where d.tenant_id = q.tenant_id and d.queue_id = q.queue_id) as deferred,
+       (select count(*) from trunkline.lease as l where l.tenant_id = q.tenant_id and l.queue_id = q.queue_id) as active,
+       (select count(*) from trunkline.outcome as o join trunkline.job as j on j.tenant_id = o.tenant_id and j.id = o.job_id
+         where o.tenant_id = q.tenant_id and o.state = 2 and j.queue_id = q.queue_id) as failed
+  from trunkline.queue as q;

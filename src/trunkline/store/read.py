@@ -1,0 +1,105 @@
+"""Reading jobs and queues. Nothing here changes state; lists are bounded.
+
+Called by: app, cli, engine.waiter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from trunkline.model import JobView
+from trunkline.model.payload import decode
+from trunkline.store.pool import Store
+
+_COLUMNS = """id, tenant_id, queue, kind, state, priority, attempt, failures, payload, user_id, created_at, run_at,
+       started_at, deadline, finished_at, result, error, progress, options"""
+JOB = f"select {_COLUMNS} from trunkline.jobs where tenant_id = $1 and id = $2"  # noqa: S608 - constants only
+# The state filter of a list picks its table first: the small live table or the outcome of that state, never all of history.
+_IN_STATE = {
+    "queued": "select job_id from trunkline.ready where tenant_id = $1 order by ord desc limit 10000",
+    "scheduled": "select job_id from trunkline.deferred where tenant_id = $1 and reason = 'scheduled' limit 10000",
+    "retrying": "select job_id from trunkline.deferred where tenant_id = $1 and reason = 'retrying' limit 10000",
+    "no_handler": "select job_id from trunkline.deferred where tenant_id = $1 and reason = 'no_handler' limit 10000",
+    "active": "select job_id from trunkline.lease where tenant_id = $1 limit 10000",
+    "failed": "select job_id from trunkline.outcome where tenant_id = $1 and state = 2 order by finished_at desc limit 10000",
+    "cancelled": "select job_id from trunkline.outcome where tenant_id = $1 and state = 3 order by finished_at desc limit 10000",
+    "completed": "select job_id from trunkline.outcome where tenant_id = $1 and state = 1 order by job_id desc limit 10000",
+}
+_ALL = "select id as job_id from trunkline.job where tenant_id = $1 order by id desc limit 10000"
+STATES = tuple(_IN_STATE)
+LIST = """
+with wanted as ({picked})
+select {columns} from trunkline.jobs as j
+ where j.tenant_id = $1 and j.id in (select job_id from wanted)
+   and ($2::text is null or j.kind = $2) and ($3::text is null or j.queue = $3)
+ order by j.id desc limit $4"""
+ENDED = "select job_id from trunkline.outcome where tenant_id = $1 and job_id = any($2)"
+QUEUES = "select name, paused_at, ready, deferred, active, failed from trunkline.queues where tenant_id = $1 order by name limit 1000"
+ATTEMPTS = """select attempt, ending, started_at, ended_at, error from trunkline.attempt
+ where tenant_id = $1 and job_id = $2 order by attempt, ended_at limit 1000"""
+LOG = (
+    "select logged_at, attempt, level, message, fields from trunkline.job_log where tenant_id = $1 and job_id = $2 order by seq limit 1000"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class QueueView:
+    """A queue with its live counts; `paused_at` None: not paused."""
+
+    name: str
+    paused_at: datetime | None
+    ready: int
+    deferred: int
+    active: int
+    failed: int
+
+
+async def job(store: Store, tenant_id: int, job_id: UUID) -> JobView | None:
+    """One job, or None when this tenant has no such job."""
+    row = await store.fetchrow(JOB, tenant_id, job_id)
+    return None if row is None else _view(row)
+
+
+async def jobs(
+    store: Store, tenant_id: int, *, state: str | None = None, kind: str | None = None, queue: str | None = None, limit: int = 20
+) -> list[JobView]:
+    """Jobs of a tenant, newest first, among the newest 10,000 of that state; `state` is one of STATES."""
+    text = LIST.format(picked=_ALL if state is None else _IN_STATE[state], columns=", ".join(f"j.{c.strip()}" for c in _COLUMNS.split(",")))
+    return [_view(row) for row in await store.fetch(text, tenant_id, kind, queue, limit)]
+
+
+async def ended(store: Store, tenant_id: int, job_ids: Sequence[UUID]) -> set[UUID]:
+    """Which of these jobs have ended."""
+    return {row[0] for row in await store.fetch(ENDED, tenant_id, job_ids)}
+
+
+async def queues(store: Store, tenant_id: int) -> list[QueueView]:
+    """The tenant's queues by name, at most 1,000."""
+    return [QueueView(*row) for row in await store.fetch(QUEUES, tenant_id)]
+
+
+async def attempts(store: Store, tenant_id: int, job_id: UUID) -> list[dict[str, Any]]:
+    """Attempts that did not complete, in order."""
+    return [{**row, "error": _json(row["error"])} for row in await store.fetch(ATTEMPTS, tenant_id, job_id)]
+
+
+async def log(store: Store, tenant_id: int, job_id: UUID) -> list[dict[str, Any]]:
+    """Lines the handler logged, oldest first."""
+    return [{**row, "fields": _json(row["fields"])} for row in await store.fetch(LOG, tenant_id, job_id)]
+
+
+def _view(row: asyncpg.Record) -> JobView:
+    values = dict(row)
+    for name in ("payload", "result", "error", "progress", "options"):
+        values[name] = _json(values[name])
+    return JobView(**values)
+
+
+def _json(text: str | None) -> Any:
+    return None if text is None else decode(text)

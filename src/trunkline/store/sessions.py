@@ -1,0 +1,75 @@
+"""A process's presence in the database: its session, its heartbeat, what it sleeps on and what it watches.
+
+Called by: engine.heart, engine.fetcher, engine.waiter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from trunkline.store.pool import Store
+
+OPEN = "select trunkline.open_session($1, $2)"
+CLOSE = "select trunkline.close_session($1)"
+TICK = "select * from trunkline.tick($1, $2, $3, $4)"
+SLEEP_ON = "select trunkline.sleep_on($1, $2)"
+WATCH = "select trunkline.watch($1, $2)"
+PROMOTE = "select trunkline.promote($1)"
+KEEP_HISTORY = "select made, dropped, keys from trunkline.keep_history($1, $2, $3)"
+TENANT_ID = "select trunkline.tenant_id($1)"
+
+
+class Tick(NamedTuple):
+    """Columns of sql tick(), in their order; see there."""
+
+    alive: bool
+    ord_now: int
+    xmin: int
+    xmax: int
+    due_in_s: float | None
+    work: list[int] | None
+    cancels: list[str] | None
+
+
+async def open_session(store: Store, name: str, ttl_s: float) -> int:
+    """Start a session that lives `ttl_s` seconds unless renewed; its id."""
+    return int(await store.fetchval(OPEN, name, ttl_s))
+
+
+async def close_session(store: Store, session_id: int) -> None:
+    """End a session; what it still holds is rescued at once."""
+    await store.fetch(CLOSE, session_id)
+
+
+async def tick(store: Store, session_id: int, ttl_s: float, queue_ids: Sequence[int], mark: int) -> Tick:
+    """The one call a second: heartbeat, due jobs, rescue, news."""
+    row = await store.fetchrow(TICK, session_id, ttl_s, queue_ids, mark)
+    assert row is not None
+    return Tick(*row)
+
+
+async def sleep_on(store: Store, session_id: int, queue_ids: Sequence[int]) -> None:
+    """Ask to be woken for these queues; none: awake."""
+    await store.fetch(SLEEP_ON, session_id, queue_ids)
+
+
+async def watch(store: Store, session_id: int, tenant_ids: Sequence[int]) -> None:
+    """Ask to be told of endings in these tenants."""
+    await store.fetch(WATCH, session_id, tenant_ids)
+
+
+async def promote(store: Store, limit: int = 1000) -> int:
+    """Move due jobs into line; how many."""
+    return int(await store.fetchval(PROMOTE, limit))
+
+
+async def keep_history(store: Store, session_id: int, retention_s: float, partition_days: int) -> tuple[int, int, int] | None:
+    """The hourly round over history partitions: (made, dropped, keys freed), or None when somebody else did it."""
+    row = await store.fetchrow(KEEP_HISTORY, session_id, retention_s, partition_days)
+    return None if row is None else (row[0], row[1], row[2])
+
+
+async def tenant_id(store: Store, name: str) -> int:
+    """The tenant's id, made on first use."""
+    return int(await store.fetchval(TENANT_ID, name))

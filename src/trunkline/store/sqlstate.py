@@ -1,0 +1,61 @@
+"""What the database says, in our words: SQLSTATE to exception, here and nowhere else.
+
+Class TL are ours (sql/functions/10_names.sql lists them). Everything that may pass by itself (connection gone, server
+starting, read-only, disk full, deadlock, statement timeout, too many connections) becomes `Unavailable`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import asyncpg
+
+from trunkline import errors
+
+OURS: dict[str, type[errors.TrunklineError]] = {
+    "TL001": errors.InvalidInput,
+    "TL002": errors.InvalidPayload,
+    "TL003": errors.BadId,
+    "TL004": errors.NotFound,
+    "TL005": errors.LeaseLost,
+    "TL006": errors.QuotaExceeded,
+    "TL007": errors.SessionLost,
+    "TL008": errors.NotRetryable,
+}
+# Classes: 08 connection, 53 resources, 57 operator (shutdown, cancel, timeout), 58 system, 25006 read-only, 40 rollback, 55P03 lock.
+PASSING_CLASSES = ("08", "53", "57", "58", "40")
+PASSING_CODES = ("25006", "55P03")
+MISSING = ("3F000", "42P01", "42883")  # schema, table, function
+
+
+def translate(error: BaseException) -> errors.TrunklineError | None:
+    """Our exception for a driver's, or None where it is a bug that should be seen as it is."""
+    state = getattr(error, "sqlstate", None)
+    if isinstance(state, str):
+        if state in OURS:
+            return OURS[state](str(error))
+        if state.startswith(PASSING_CLASSES) or state in PASSING_CODES:
+            return errors.Unavailable(f"the database cannot do this now ({state}: {error}). Try again; nothing half-done was kept.")
+        if state in MISSING:
+            return errors.SchemaOutdated(f"the database lacks something this version needs ({error}). Run: trunkline migrate")
+        if state == "22P02" or state == "22P05":
+            return errors.InvalidInput(f"the database refused a value: {error}")
+    if isinstance(error, (asyncpg.InterfaceError, asyncpg.InternalClientError, ConnectionError, OSError)):
+        return errors.Unavailable(f"the database cannot be reached ({type(error).__name__}: {error}). Try again when it is back.")
+    if isinstance(error, (TimeoutError, asyncio.TimeoutError)):
+        return errors.Unavailable("the database did not answer in time. Try again; TRUNKLINE_COMMAND_TIMEOUT sets how long to wait.")
+    return None
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Raise ours instead of the driver's."""
+    try:
+        yield
+    except Exception as error:
+        ours = translate(error)
+        if ours is None:
+            raise
+        raise ours from error
