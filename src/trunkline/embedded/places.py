@@ -105,7 +105,7 @@ def prepare(home: Path) -> Places:
     """Decide where things lie, and make the folders. The caller holds the gate."""
     is_ours = (home / "id").exists() or {path.name for path in home.iterdir()} <= {"gate.lock"}
     token = _token(home)
-    (home / "owners").mkdir(exist_ok=True)
+    _make_owners(home)
     link = home / "relocated"
     base = _followed(link) if link.is_symlink() else home
     account = choose(home, base / "pg")
@@ -130,6 +130,14 @@ def _token(home: Path) -> str:
             identity = secrets.token_hex(16)
             file.write(identity)
     return hashlib.sha256(f"{home}\0{identity}".encode()).hexdigest()[:16]
+
+
+def _make_owners(home: Path) -> None:
+    folder = home / "owners"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if os.geteuid() == 0:
+        owner = home.stat()
+        os.chown(folder, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
 def _followed(link: Path) -> Path:

@@ -1,0 +1,63 @@
+"""Databases made, cloned and dropped. For tests, demos and benchmarks; a running application never needs it.
+
+Always true: a database's name is quoted, and only names that start with `trunkline_` are dropped.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+
+from trunkline.errors import InvalidInput
+from trunkline.store.migrate import migrate
+from trunkline.store.sqlstate import translated
+
+
+def database_url(url: str, name: str) -> str:
+    """The same server and user, another database."""
+    return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
+
+
+async def create_database(admin_url: str, name: str, *, template: str | None = None) -> str:
+    """Create a database, empty or as a copy of `template` (to which nobody may be connected); its URL."""
+    with translated():
+        conn = await asyncpg.connect(admin_url)
+        try:
+            await conn.execute(f'create database "{_checked(name)}"' + (f' template "{_checked(template)}"' if template else ""))
+        finally:
+            await conn.close()
+    return database_url(admin_url, name)
+
+
+async def drop_database(admin_url: str, name: str) -> None:
+    """Drop a database and cut who is connected; nothing happens when it is not there."""
+    with translated():
+        conn = await asyncpg.connect(admin_url)
+        try:
+            await conn.execute(f'drop database if exists "{_checked(name)}" with (force)')
+        finally:
+            await conn.close()
+
+
+async def migrated_template(admin_url: str, name: str = "trunkline_template") -> str:
+    """Make a migrated database once, however many processes ask at the same time; its name."""
+    with translated():
+        conn = await asyncpg.connect(admin_url)
+        try:
+            await conn.execute("select pg_advisory_lock(hashtext($1))", name)
+            if not await conn.fetchval("select exists (select from pg_database where datname = $1)", name):
+                await conn.execute(f'create database "{_checked(name)}_new"')
+                fresh = await asyncpg.connect(database_url(admin_url, f"{name}_new"))
+                await migrate(fresh, "trunkline")
+                await fresh.close()
+                await conn.execute(f'alter database "{name}_new" rename to "{name}"')
+        finally:
+            await conn.close()
+    return name
+
+
+def _checked(name: str) -> str:
+    if not name.startswith("trunkline_") or '"' in name:
+        raise InvalidInput(f"database name {name!r}: need one that starts with trunkline_ and has no quotes.")
+    return name

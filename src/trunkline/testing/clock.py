@@ -1,0 +1,21 @@
+"""A database clock that tests move, so that a three-day retry takes a millisecond."""
+
+from __future__ import annotations
+
+from trunkline.store import Store
+
+
+class DatabaseClock:
+    """Replaces the SQL clock function of one database; every connection and process sees it at once."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.offset_s = 0.0
+
+    async def forward(self, seconds: float) -> None:
+        """Move the database clock by `seconds`; negative moves it back."""
+        self.offset_s += seconds
+        await self._store.fetch(
+            "create or replace function trunkline.now() returns timestamptz language sql volatile parallel safe as"
+            f" $$ select clock_timestamp() + interval '{self.offset_s:.6f} seconds' $$"
+        )
