@@ -11,12 +11,13 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 import structlog
 
 from trunkline.engine.context import Job
-from trunkline.errors import TrunklineError, Unavailable, Unflushed
+from trunkline.errors import Unavailable, Unflushed
 from trunkline.store import Store, work
 from trunkline.store.work import Settled
 
@@ -53,6 +54,7 @@ class Acker:
         self._completions: list[Completion] = []
         self._endings: list[Ending] = []
         self._something = asyncio.Event()
+        self._written = asyncio.Event()
         self._flushing = 0
         self.flushes = 0
 
@@ -78,7 +80,7 @@ class Acker:
             await self._flush()
 
     async def drain(self, within_s: float) -> None:
-        """Write what is left; call after `run` was cancelled.
+        """Wait until every report is written; `run` does the writing.
 
         Raises:
             Unflushed: time is over; says how many jobs will be offered again.
@@ -86,7 +88,8 @@ class Acker:
         try:
             async with asyncio.timeout(within_s):
                 while self.pending:
-                    await self._flush()
+                    self._written.clear()
+                    await self._written.wait()
         except TimeoutError:
             raise Unflushed(f"{self.pending} reports could not be written within {within_s:g} s. These jobs will run again.") from None
 
@@ -96,22 +99,14 @@ class Acker:
         if not (self._completions or self._endings):
             self._something.clear()
         self._flushing = len(completions) + len(endings)
-        try:
-            for tenant_id, done in _by_tenant(completions).items():
-                await self._write(lambda t=tenant_id, d=done: self._write_completions(t, d))  # type: ignore[misc]
-                self._flushing -= len(done)
-                completions = [c for c in completions if c.job.tenant_id != tenant_id]
-            for tenant_id, ends in _by_tenant(endings).items():
-                await self._write(lambda t=tenant_id, e=ends: self._write_endings(t, e))  # type: ignore[misc]
-                self._flushing -= len(ends)
-                endings = [e for e in endings if e.job.tenant_id != tenant_id]
-            self.flushes += 1
-        except asyncio.CancelledError:
-            self._completions[:0], self._endings[:0] = completions, endings  # repeated by drain; the database knows a repeat
-            self._something.set()
-            raise
-        finally:
-            self._flushing = 0
+        for tenant_id, done in _by_tenant(completions).items():
+            await self._write(partial(self._write_completions, tenant_id, done))
+            self._flushing -= len(done)
+        for tenant_id, ends in _by_tenant(endings).items():
+            await self._write(partial(self._write_endings, tenant_id, ends))
+            self._flushing -= len(ends)
+        self.flushes += 1
+        self._written.set()
 
     async def _write(self, statement: Callable[[], Awaitable[None]]) -> None:
         """Until it is written: an ack is worth waiting for, and may be repeated."""
@@ -132,11 +127,11 @@ class Acker:
             )
         except Unavailable:
             raise
-        except (TrunklineError, Exception) as error:
-            await self._one_by_one(error, [lambda c=c: self._write_completions(tenant_id, [c]) for c in done], [c.job for c in done])  # type: ignore[misc]
+        except Exception as error:  # noqa: BLE001 - whatever one report did to its statement, the others must be written
+            await self._one_by_one(error, [partial(self._write_completions, tenant_id, [c]) for c in done], [c.job for c in done])
             return
         for completion in done:
-            self._on_done(completion.job, "lost" if completion.job.id in stale else "completed", None)
+            self._on_done(completion.job, "lost" if stale and completion.job.id in stale else "completed", None)
 
     async def _write_endings(self, tenant_id: int, ends: list[Ending]) -> None:
         try:
@@ -151,8 +146,8 @@ class Acker:
             )
         except Unavailable:
             raise
-        except (TrunklineError, Exception) as error:
-            await self._one_by_one(error, [lambda e=e: self._write_endings(tenant_id, [e]) for e in ends], [e.job for e in ends])  # type: ignore[misc]
+        except Exception as error:  # noqa: BLE001 - whatever one report did to its statement, the others must be written
+            await self._one_by_one(error, [partial(self._write_endings, tenant_id, [e]) for e in ends], [e.job for e in ends])
             return
         settled = {(row.job_id, row.attempt): row for row in rows}
         for end in ends:
@@ -170,8 +165,13 @@ class Acker:
 
 
 def _by_tenant(reports: list[_Report]) -> dict[int, list[_Report]]:
-    """Grouped, each group in job order: the lock order of every flush."""
+    """Grouped; SQL takes the locks of each group in job order."""
+    if not reports:
+        return {}
+    first = reports[0].job.tenant_id
+    if all(report.job.tenant_id == first for report in reports):
+        return {first: reports}
     groups: dict[int, list[_Report]] = defaultdict(list)
-    for report in sorted(reports, key=lambda r: r.job.id):
+    for report in reports:
         groups[report.job.tenant_id].append(report)
     return groups

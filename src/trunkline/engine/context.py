@@ -35,12 +35,12 @@ class Job:
     """
 
     __slots__ = (
-        "_lock",
         "_options",
         "_payload_text",
         "_reporter",
         "_store",
         "attempt",
+        "begun",
         "cancelled",
         "deadline_at",
         "failures",
@@ -50,6 +50,7 @@ class Job:
         "priority",
         "queue",
         "reported_in_transaction",
+        "said_something",
         "stop_reason",
         "task",
         "tenant_id",
@@ -63,7 +64,9 @@ class Job:
         self.handler = handler
         self.cancelled = False
         self.deadline_at = 0.0
+        self.begun = False  # its handler's task has run its first step
         self.reported_in_transaction = False
+        self.said_something = False  # progress or a report of its own: its end needs more than a plain ack
         self.stop_reason: str | None = None  # why its task was cancelled: timed_out, cancelled, lost, released
         self.task: asyncio.Task[None] | None = None
         self._store = store
@@ -115,6 +118,7 @@ class Job:
             value["current"] = int(current)
         if total is not None:
             value["total"] = int(total)
+        self.said_something = True
         self._reporter.progress(self, encode(value))
         await asyncio.sleep(0)
 
@@ -155,7 +159,7 @@ class Job:
         )
         if stale:
             raise self.lost()
-        self.reported_in_transaction = True
+        self.reported_in_transaction = self.said_something = True
 
     def lost(self) -> LeaseLost:
         """The error of an attempt whose lease is gone."""

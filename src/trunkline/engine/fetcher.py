@@ -12,8 +12,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
-from uuid import UUID
 
 import structlog
 
@@ -67,6 +67,7 @@ class Fetcher:
         self._kinds: dict[int, str] = {}
         self._wake = asyncio.Event()
         self._asleep = False
+        self._stopping = False
         self._last_job_at = float("-inf")
         self._front_at = 0.0
         self._signals = 0
@@ -102,7 +103,8 @@ class Fetcher:
             self.restart()
 
     def restart(self) -> None:
-        """Scan every line from the front."""
+        """Scan every line from the front; a new session sleeps on nothing yet."""
+        self._asleep = False
         for line in self._order:
             line.restart()
         self._wake.set()
@@ -128,9 +130,9 @@ class Fetcher:
     # -- the loop ---------------------------------------------------------------
 
     async def run(self) -> None:
-        """Fetch until cancelled."""
+        """Fetch until `stop`."""
         pause_s = 0.05
-        while True:
+        while not self._stopping:
             try:
                 await self._step()
                 pause_s = 0.05
@@ -143,11 +145,19 @@ class Fetcher:
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, 1.0)
 
+    def stop(self) -> None:
+        """Claim no more. A claim under way is waited for by whoever awaits `run`: its jobs are leased and must be known."""
+        self._stopping = True
+        self._wake.set()
+
     async def _step(self) -> None:
         self._wake.clear()
+        if not self._heart.trusted or self._acker.pending > MAX_UNREPORTED:
+            await self._wait(0.1)
+            return
         room, enough = self._room()
-        if room < enough or not self._heart.trusted:
-            await self._wait(None if self._heart.trusted else 0.2)
+        if room < enough:
+            await self._wait(None)
             return
         if self._clock() - self._front_at > FRONT_EVERY_S:
             self._front_at = self._clock()
@@ -166,8 +176,6 @@ class Fetcher:
             self._rate = 0.5 * self._rate + 0.5 * (finished - before) / (now - at)
             self._rate_at = (now, finished)
         prefetch = min(int(self._rate * PREFETCH_S), MAX_PREFETCH)
-        if self._acker.pending > MAX_UNREPORTED:
-            return 0, 1
         room = self._concurrency + prefetch - self._runner.running - self._runner.waiting
         return room, max(1, min(int(self._rate * GATHER_S), (self._concurrency + prefetch) // 2))
 
@@ -204,10 +212,10 @@ class Fetcher:
         return self._signals > SIGNALS_TO_WAKE
 
     async def _wait(self, at_most_s: float | None) -> None:
-        try:
+        if self._stopping:
+            return
+        with suppress(TimeoutError):
             await asyncio.wait_for(self._wake.wait(), at_most_s)
-        except TimeoutError:
-            pass
 
     async def _claim(self, line: Line, limit: int) -> None:
         began_at = self._clock()
@@ -263,8 +271,3 @@ def _nobody(kind: str) -> Handler:
     from trunkline.model import Policy
 
     return Handler(kind, kind, _nobody, "async", Policy())
-
-
-def fence_of(arguments: list[str]) -> tuple[UUID, int]:
-    """(job id, attempt) of a cancel signal's last two arguments."""
-    return UUID(arguments[-2]), int(arguments[-1])

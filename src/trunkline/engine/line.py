@@ -64,7 +64,6 @@ class Line:
         A covering scan that was slow (it waded through what an old snapshot pins) comes again the later, so that it never
         takes more than a twentieth of the time.
         """
-        last: dict[int, int] = {job.priority: job.ord for job in jobs}  # in order, so the last of each priority stays
         if len(jobs) < limit:
             self.has_work = False
             self.reached.clear()
@@ -74,7 +73,8 @@ class Line:
                 self.covered_floor = safe
                 self.covered_due_at = now + max(1.0, 20.0 * took_s)
             return
-        lowest = min(last)
+        lowest = jobs[-1].priority  # they come highest priority first
+        last = {lowest: jobs[-1].ord} if jobs[0].priority == lowest else {job.priority: job.ord for job in jobs}
         for priority, ord in last.items():
             self.reached[priority] = max(ord, self.reached.get(priority, 0))
             if covering:

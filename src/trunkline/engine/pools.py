@@ -1,4 +1,4 @@
-"""Where handlers run: on the loop, in a thread, or in a process of their own.
+"""Where handlers run that are not `async def`: in a thread, or in a process of their own.
 
 Always true: a thread cannot be stopped, so an abandoned one keeps its place in the pool until it ends; a process can, so a
 `process=True` attempt that is stopped is killed at once.
@@ -23,12 +23,9 @@ class Pools:
         self._threads = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="trunkline-handler")
         self._processes = Processes(processes)
 
-    async def call(self, job: Job) -> Any:
-        """Run the handler of `job` with its arguments; what it returns or raises."""
+    async def call(self, job: Job, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run a handler that is not `async def` with its arguments; what it returns or raises."""
         handler = job.handler
-        args, kwargs = handler.bind(job)
-        if handler.mode == "async":
-            return await handler.function(*args, **kwargs)
         if handler.mode == "thread":
             context = copy_context()
             loop = asyncio.get_running_loop()

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from contextlib import suppress
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 import structlog
 
-from trunkline.errors import TrunklineError
+from trunkline.errors import TrunklineError, Unavailable
 from trunkline.store import Store, work
 
 if TYPE_CHECKING:
@@ -48,14 +49,12 @@ class Reporter:
         if job.task is not None:
             job.task.get_loop().call_soon_threadsafe(self._something.set)
 
-    def has(self, job: Job) -> bool:
-        """Whether this job's latest progress still waits."""
-        return bool(self._progress) and job.fence in self._progress
-
     async def flush_job(self, job: Job) -> None:
         """Write the waiting progress of a job that is about to end, so that its outcome keeps it."""
         waiting = self._progress.pop(job.fence, None)
-        if waiting is not None:
+        if waiting is None:
+            return
+        with suppress(Unavailable):  # the result matters, its last progress does not
             await work.save_progress(self._store, job.tenant_id, [job.id], [job.attempt], [waiting[1]])
 
     async def run(self) -> None:

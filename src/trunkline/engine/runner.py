@@ -2,18 +2,17 @@
 
 Always true: each job that came in is reported exactly once (to the acker) or was lost; an attempt is stopped at its
 deadline, on cancel and when its lease is lost, and what it returns afterwards is dropped.
-Deadlines cost nothing per job: one timer looks at the jobs of a flush together.
+Deadlines cost nothing per job: one timer looks at all attempts, and only when one can be due.
 Called by: engine.fetcher. Calls: engine.acker.
 """
 
 from __future__ import annotations
 
 import asyncio
-import heapq
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -25,11 +24,12 @@ from trunkline.engine.context import Job, current_job
 from trunkline.engine.handlers import OUTCOMES
 from trunkline.engine.pools import Pools
 from trunkline.engine.reporter import Reporter
-from trunkline.errors import InvalidPayload, LeaseLost
+from trunkline.errors import InvalidPayload, LeaseLost, Unavailable
 from trunkline.model import Fail, RetryAfter, Snooze
 from trunkline.model.payload import encode
 from trunkline.store import Store, work
 
+CANCEL_GRACE_S = 10.0  # then the database takes the lease
 LOOK_EVERY_S = 0.25  # how late a deadline may be noticed
 log = structlog.get_logger("trunkline.runner")
 
@@ -47,9 +47,8 @@ class Runner:
         self._concurrency = concurrency
         self._freed = freed
         self._waiting: deque[Job] = deque()
-        self._running: dict[tuple[UUID, int], Job] = {}
-        self._deadlines: list[tuple[float, int, list[Job]]] = []
-        self._batches = 0
+        self._running: set[Job] = set()
+        self._look_at = float("inf")  # monotonic; no attempt is due before
         self._result_max = store.settings.result_max_bytes
         self._idle = asyncio.Event()
         self._idle.set()
@@ -65,56 +64,70 @@ class Runner:
         """Attempts claimed and not started."""
         return len(self._waiting)
 
-    def start(self, jobs: list[Job], timeouts: Iterable[float], claimed_at: float) -> None:
+    def start(self, jobs: list[Job], timeouts: list[float], claimed_at: float) -> None:
         """Take jobs in; they start in order as there is room. `claimed_at`: monotonic, before the claim was sent."""
-        by_deadline: dict[float, list[Job]] = {}
         for job, timeout_s in zip(jobs, timeouts, strict=True):
             job.deadline_at = claimed_at + timeout_s
-            by_deadline.setdefault(job.deadline_at, []).append(job)
-        for deadline_at, group in by_deadline.items():
-            self._batches += 1
-            heapq.heappush(self._deadlines, (deadline_at, self._batches, group))
-        self._waiting.extend(jobs)
-        self._fill()
+        if jobs:
+            self._look_at = min(self._look_at, claimed_at + min(timeouts))
+            self._waiting.extend(jobs)
+            self._fill()
 
     def _fill(self) -> None:
         running, waiting, limit = self._running, self._waiting, self._concurrency
-        loop = asyncio.get_running_loop()
+        create_task = asyncio.get_running_loop().create_task
         while waiting and len(running) < limit:
             job = waiting.popleft()
-            running[job.id, job.attempt] = job
-            job.task = loop.create_task(self._run(job))
+            running.add(job)
+            job.task = create_task(self._run(job))
         if running:
             self._idle.clear()
 
     async def _run(self, job: Job) -> None:
+        job.begun = True
         try:
             current_job.set(job)
-            result = await self._pools.call(job)
-            if isinstance(result, OUTCOMES):
-                raise result
-            text = None if result is None else encode(result, what="result", max_bytes=self._result_max)
-            if self._reporter.has(job):
-                await self._reporter.flush_job(job)
-            if job.reported_in_transaction and not await self._is_recorded(job):
-                raise Fail("the transaction that completed this job was rolled back")
-            if job.stop_reason is None or job.stop_reason == "cancelled":
-                self._acker.completed(job, text)
+            handler = job.handler
+            args, kwargs = handler.bind(job)
+            result = await (handler.function(*args, **kwargs) if handler.mode == "async" else self._pools.call(job, args, kwargs))
+            if job.stop_reason is not None:
+                self._stopped(job)  # it ended, and not as it wanted to: cancelled, out of time
+            elif result is None and not job.said_something:
+                self._acker.completed(job, None)  # the plain end: nothing to encode, nothing to write first
+            else:
+                await self._finish(job, result)
         except asyncio.CancelledError:
             self._stopped(job)
         except BaseException as error:  # noqa: BLE001 - a handler may raise anything; it ends as a report
             self._failed(job, error)
         finally:
-            del self._running[job.id, job.attempt]
-            self.finished += 1
-            if self._waiting:
-                self._fill()
-            elif not self._running:
-                self._idle.set()
-            self._freed()
+            self._left(job)
+
+    def _left(self, job: Job) -> None:
+        self._running.discard(job)
+        self.finished += 1
+        if self._waiting:
+            self._fill()
+        elif not self._running:
+            self._idle.set()
+        self._freed()
+
+    async def _finish(self, job: Job, result: Any) -> None:
+        """An end with a result, or after progress or a report of its own."""
+        if isinstance(result, OUTCOMES):
+            raise result
+        text = None if result is None else encode(result, what="result", max_bytes=self._result_max)
+        await self._reporter.flush_job(job)
+        if job.reported_in_transaction and not await self._is_recorded(job):
+            raise Fail("the transaction that completed this job was rolled back")
+        self._acker.completed(job, text)
 
     async def _is_recorded(self, job: Job) -> bool:
-        return not await work.lease_holds(self._store, job.tenant_id, job.id, job.attempt)
+        while True:
+            try:
+                return not await work.lease_holds(self._store, job.tenant_id, job.id, job.attempt)
+            except Unavailable:
+                await asyncio.sleep(0.5)  # the deadline ends this at the latest
 
     def _stopped(self, job: Job) -> None:
         """Its task was cancelled: by us, with a reason, or by the handler itself."""
@@ -122,7 +135,7 @@ class Runner:
         if reason == "lost":
             return
         message = {
-            "timed_out": f"took longer than its timeout of {job.handler.policy.timeout_s:g} s",
+            "timed_out": "it took longer than its timeout",
             "cancelled": "cancelled by request",
             "released": "the worker shut down",
             None: "the handler cancelled itself",
@@ -148,19 +161,25 @@ class Runner:
     def stop(self, reason: str, *fences: tuple[UUID, int]) -> int:
         """Stop these attempts (or, with none named, all) because they were cancelled, timed out, lost or released; how many."""
         wanted = set(fences)
+        return self._stop(reason, [job for job in (*self._waiting, *self._running) if not wanted or job.fence in wanted])
+
+    def _stop(self, reason: str, jobs: list[Job]) -> int:
         stopped = 0
-        for job in list(self._waiting):
-            if not wanted or job.fence in wanted:
+        for job in jobs:
+            if job.stop_reason is not None:
+                continue
+            job.stop_reason, job.cancelled = reason, True
+            stopped += 1
+            if job.task is None:
                 self._waiting.remove(job)
-                job.stop_reason, job.cancelled = reason, True
+            elif reason == "cancelled" and job.handler.mode == "thread" and job.begun:
+                asyncio.get_running_loop().call_later(CANCEL_GRACE_S, job.task.cancel)  # a thread can only look at job.cancelled
+            else:
+                job.task.cancel()
+            if not job.begun:  # a task that is cancelled before its first step never runs, so nobody else reports
                 self._stopped(job)
-                stopped += 1
-        for fence in wanted or list(self._running):
-            if (running := self._running.get(fence)) is not None and running.stop_reason is None:
-                running.stop_reason, running.cancelled = reason, True
-                assert running.task is not None
-                running.task.cancel()
-                stopped += 1
+                if job.task is not None:
+                    self._left(job)
         return stopped
 
     def release_waiting(self) -> int:
@@ -176,20 +195,15 @@ class Runner:
         """Stop attempts at their deadline, until cancelled."""
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
-            now = time.monotonic()
-            while self._deadlines and self._deadlines[0][0] <= now:
-                _, _, group = heapq.heappop(self._deadlines)
-                due = [job.fence for job in group if job.fence in self._running or job in self._waiting]
-                if due:
-                    self.stop("timed_out", *due)
-            if len(self._deadlines) > 1000:
-                self._forget_finished()
+            self.stop_overdue(time.monotonic())
 
-    def _forget_finished(self) -> None:
-        """Batches with nothing left to stop: without this, a day of short jobs would wait here for its deadlines."""
-        held = {job.fence for job in self._waiting} | self._running.keys()
-        self._deadlines = [(at, n, left) for at, n, group in self._deadlines if (left := [job for job in group if job.fence in held])]
-        heapq.heapify(self._deadlines)
+    def stop_overdue(self, now: float) -> None:
+        """Stop what is past its deadline at monotonic time `now`. Looks at the jobs only when one can be due."""
+        if now < self._look_at:
+            return
+        held = (*self._waiting, *self._running)
+        self._stop("timed_out", [job for job in held if job.deadline_at <= now])
+        self._look_at = min((job.deadline_at for job in held if job.deadline_at > now), default=float("inf"))
 
     async def wait_idle(self, within_s: float) -> bool:
         """Wait until nothing runs; False when the time is over first."""

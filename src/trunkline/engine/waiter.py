@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from contextlib import suppress
 from uuid import UUID
 
 import structlog
@@ -57,10 +58,8 @@ class Waiter:
     async def run(self) -> None:
         """Look whenever told to, and once a second while anybody waits, until cancelled."""
         while True:
-            try:
+            with suppress(TimeoutError):
                 await asyncio.wait_for(self._look.wait(), POLL_S if self._waiting else None)
-            except TimeoutError:
-                pass
             self._look.clear()
             try:
                 await self._watch()

@@ -8,6 +8,7 @@ Called by: app.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
@@ -60,9 +61,16 @@ class Worker:
         self._tasks: list[asyncio.Task[None]] = []
         self._unsubscribe: list[Any] = []
         self._stopped: Stopped | None = None
+        self._gc = gc.get_threshold()
 
     async def start(self) -> None:
-        """Declare the kinds, open the lines, begin to claim."""
+        """Declare the kinds, open the lines, begin to claim.
+
+        The cyclic collector is made to look less often while a worker runs: thousands of tasks in flight made it walk the
+        heap again and again, half of the CPU of a small job (docs/decisions/0004). `stop` puts it back.
+        """
+        self._gc = gc.get_threshold()
+        gc.set_threshold(max(self._gc[0], 50_000), 20, 50)
         for handler in self._registry:
             await work.declare_kind(self._store, None if handler.all_tenants else self._default_tenant, handler.kind, handler.policy)
         await self._open_lines()
@@ -84,18 +92,20 @@ class Worker:
         """Stop claiming, let running jobs finish for `timeout_s`, release the rest, write every report. Twice is once."""
         if self._stopped is not None:
             return self._stopped
-        fetcher, *others = self._tasks or [asyncio.create_task(asyncio.sleep(0))]
-        await _cancelled(fetcher)
+        self._fetcher.stop()
+        await asyncio.wait(self._tasks[:1], timeout=5.0)  # a claim under way; when the database is away, not for long
         before = self._runner.finished
         released = self._runner.release_waiting()
         if not await self._runner.wait_idle(timeout_s):
             released += self._runner.stop("released")
             await self._runner.wait_idle(2.0)
         unflushed = await self._drain()
-        for task in others:
-            await _cancelled(task)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._reporter.flush()
         await self._pools.close()
+        gc.set_threshold(*self._gc)
         for unsubscribe in self._unsubscribe:
             unsubscribe()
         self._stopped = Stopped(max(self._runner.finished - before - released, 0), released, unflushed)
@@ -103,8 +113,6 @@ class Worker:
         return self._stopped
 
     async def _drain(self) -> int:
-        if len(self._tasks) > 1:
-            await _cancelled(self._tasks[1])
         try:
             await self._acker.drain(5.0)
         except Unflushed as error:
@@ -180,8 +188,3 @@ class Worker:
             except TrunklineError as error:
                 log.warning("worker.history_not_kept", error=str(error))
             await asyncio.sleep(HISTORY_EVERY_S)
-
-
-async def _cancelled(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)

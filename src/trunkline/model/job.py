@@ -25,6 +25,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "idempotency_window": (0.001, YEAR_S),
     "unique_for": (1, YEAR_S),
 }
+_NOTHING = (None,) * 6
 _FLAGS = ("retry_backoff", "unique_replace")
 
 
@@ -80,7 +81,7 @@ def new_job(
         raise InvalidInput(f"priority is {priority!r}: need an integer from 0 to 100, higher first.")
     text = "{}" if payload is None else payloads.encode(payload, max_bytes=max_bytes)
     line = name if queue is None else checked_name("queue", queue)
-    if id is None and not options and run_at is delay is user_id is idempotency_key is unique_key is None:
+    if not options and (id, user_id, run_at, delay, idempotency_key, unique_key) == _NOTHING:
         return NewJob(uuid7(), name, line, priority, text)
     return NewJob(
         id=uuid7() if id is None else as_uuid(id),

@@ -9,11 +9,21 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from typing import Any, Literal
+from typing import Any, Literal, TextIO, cast
 
 import structlog
 
 _SECRET = re.compile(r"(://[^:/@\s]*:)[^@\s]+@")
+
+
+class _Stderr:
+    """Whatever standard error is when a line is written: a progress bar puts itself in its place for a while."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
 
 
 def set_up(level: str = "info", form: Literal["auto", "console", "json"] = "auto") -> None:
@@ -30,7 +40,7 @@ def set_up(level: str = "info", form: Literal["auto", "console", "json"] = "auto
             structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _Stderr())),
         cache_logger_on_first_use=True,
     )
 

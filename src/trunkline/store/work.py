@@ -48,7 +48,7 @@ async def claim(
         SessionLost: this session ran out.
     """
     rows = await store.fetch(CLAIM, tenant_id, queue_id, session_id, limit, floor, list(marks), list(marks.values()))
-    return [Claimed(*row) for row in rows]
+    return [Claimed._make(row) for row in rows]
 
 
 async def ack_completed(

@@ -5,7 +5,9 @@
 -- behind its mark, because dead index entries pile up in front of it and vacuum cannot clear them while any old snapshot
 -- lives. A hint for speed only.
 -- Locks: each row it takes, skipping those that others hold; nothing waits, so nothing deadlocks.
--- TIDs from the inner scan become a TID scan in the delete: the claim index is walked once.
+-- TIDs from the inner scan become a TID scan in the delete, so the claim index is walked once; no other condition stands
+-- beside the TIDs there, because the planner takes any index it is offered while it believes that this ever-changing table
+-- is empty. For the same reason bodies are fetched row by row (lateral, limit 1): no statistic can turn that join around.
 create or replace function trunkline.claim(
   p_tenant_id bigint, p_queue_id integer, p_session_id integer, p_limit integer, p_floor bigint, p_priorities smallint[], p_marks bigint[])
 returns table (job_id uuid, attempt integer, failures smallint, priority smallint, ord bigint, kind_id integer, payload json, options json, user_id text)
@@ -29,8 +31,7 @@ begin
   return query
   with taken as (
     delete from trunkline.ready as r
-     where r.tenant_id = p_tenant_id
-       and r.ctid = any (array(
+     where r.ctid = any (array(
              select c.ctid
                from (select u.priority, coalesce(m.mark, p_floor) as mark
                        from unnest(v_used) with ordinality as u (priority, n)
@@ -49,8 +50,8 @@ begin
     select t.*, j.kind_id, j.payload, j.options, j.user_id,
            v_now + make_interval(secs => coalesce((j.options ->> 'timeout')::float8, k.timeout_s)) as deadline
       from taken as t
-      join trunkline.job as j on j.tenant_id = p_tenant_id and j.id = t.job_id
-      join trunkline.kind as k on k.tenant_id = p_tenant_id and k.kind_id = j.kind_id
+     cross join lateral (select * from trunkline.job as j where j.tenant_id = p_tenant_id and j.id = t.job_id limit 1) as j
+     cross join lateral (select k.timeout_s from trunkline.kind as k where k.tenant_id = p_tenant_id and k.kind_id = j.kind_id limit 1) as k
   ), held as (
     insert into trunkline.lease (tenant_id, job_id, ord, claimed_at, deadline, session_id, attempt, queue_id, priority, failures, traits)
     select p_tenant_id, b.job_id, b.ord, v_now, b.deadline, p_session_id, b.attempt, p_queue_id, b.priority, b.failures, b.traits

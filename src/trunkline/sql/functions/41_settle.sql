@@ -14,13 +14,13 @@ $$ select least(p_delay_s * case when p_backoff then power(2, least(p_failures -
 --   released            back to its place in line; no failure counted
 --   cancelled           ended `cancelled`; so is every ending but success once a cancel was asked for
 -- Answers a row for each lease that still held; a job that is missing there is no longer the reporter's.
--- Locks in job order, as ack_completed does.
+-- Locks in job order and is planner-proof, as ack_completed is.
 create or replace function trunkline.settle(
   p_tenant_id bigint, p_job_ids uuid[], p_attempts integer[], p_endings text[], p_errors json[], p_delays float8[])
 returns table (job_id uuid, attempt integer, next text, run_at timestamptz)
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
-set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
+set enable_seqscan = off set enable_bitmapscan = off set enable_nestloop = off set enable_mergejoin = off set jit = off
 as $$
 #variable_conflict use_column
 declare
@@ -30,12 +30,16 @@ declare
 begin
   perform pg_current_xact_id();
   v_ord := trunkline.ord_now();
-  with report as (
-    select a.* from unnest(p_job_ids, p_attempts, p_endings, p_errors, p_delays) as a (job_id, attempt, ending, error, delay_s) order by a.job_id
+  with report as materialized (
+    select a.* from unnest(p_job_ids, p_attempts, p_endings, p_errors, p_delays) as a (job_id, attempt, ending, error, delay_s)
+  ), taken as (
+    delete from trunkline.lease as l
+     where l.tenant_id = p_tenant_id and l.job_id = any (p_job_ids)
+       and ((l.job_id, l.attempt) in (select a.job_id, a.attempt from report as a)) is true        -- the fence
+    returning l.*
   ), gone as (
-    delete from trunkline.lease as l using report as a
-     where l.tenant_id = p_tenant_id and l.job_id = a.job_id and l.attempt = a.attempt               -- the fence
-    returning l.*, a.error, a.delay_s, case when l.cancel_requested_at is null then a.ending else 'cancelled' end as ending
+    select l.*, a.error, a.delay_s, case when l.cancel_requested_at is null then a.ending else 'cancelled' end as ending
+      from taken as l join report as a on a.job_id = l.job_id and a.attempt = l.attempt
   ), judged as (
     select g.*, j.options, d.failures_now, coalesce(j.options ->> 'dead_letter', k.dead_letter) as dead_letter,
            row_number() over (order by g.ord) as n,
@@ -51,8 +55,8 @@ begin
                     coalesce((j.options ->> 'retry_max_delay')::float8, k.retry_max_delay_s), coalesce((j.options ->> 'retry_jitter')::float8, k.retry_jitter))
              else g.delay_s end) as run_at
       from gone as g
-      join trunkline.job as j on j.tenant_id = p_tenant_id and j.id = g.job_id
-      join trunkline.kind as k on k.tenant_id = p_tenant_id and k.kind_id = j.kind_id
+     cross join lateral (select j.options, j.kind_id from trunkline.job as j where j.tenant_id = p_tenant_id and j.id = g.job_id limit 1) as j
+     cross join lateral (select * from trunkline.kind as k where k.tenant_id = p_tenant_id and k.kind_id = j.kind_id limit 1) as k
      cross join lateral (select g.failures + case when g.ending in ('failed', 'timed_out', 'lost', 'fatal') then 1 else 0 end as failures_now) as d
   ), again as (
     insert into trunkline.ready (tenant_id, ord, job_id, queue_id, attempt, priority, failures, traits)
@@ -67,23 +71,19 @@ begin
     insert into trunkline.attempt (tenant_id, job_id, attempt, ended_at, started_at, session_id, ending, error)
     select p_tenant_id, g.job_id, g.attempt, v_now, g.claimed_at, g.session_id, case g.ending when 'fatal' then 'failed' else g.ending end, g.error
       from judged as g where g.ending in ('failed', 'fatal', 'timed_out', 'lost', 'cancelled')
-  ), freed as (
-    delete from trunkline.unique_key as u using judged as g
-     where g.next in ('failed', 'cancelled') and g.traits & 1 <> 0
-       and u.tenant_id = p_tenant_id and u.job_id = g.job_id and u.expires_at is null
   ), ended as (
     insert into trunkline.outcome (tenant_id, job_id, started_at, finished_at, attempt, state, detail)
     select p_tenant_id, g.job_id, g.claimed_at, v_now, g.attempt, case g.next when 'failed' then 2 else 3 end,
            json_build_object('error', g.error, 'failures', g.failures_now, 'priority', g.priority, 'progress', g.progress)
       from judged as g where g.next in ('failed', 'cancelled')
   )
-  select array_agg((g.job_id, g.attempt, g.next, g.run_at, g.queue_id, g.ord, g.ending, g.dead_letter)::trunkline.settled order by g.job_id)
+  select array_agg((g.job_id, g.attempt, g.next, g.run_at, g.queue_id, g.ord, g.ending, g.dead_letter, g.traits)::trunkline.settled order by g.job_id)
     into v_settled from judged as g;
   perform trunkline.after_settle(p_tenant_id, v_settled);
   return query select s.job_id, s.attempt, s.next, case when s.next = 'deferred' then s.run_at end from unnest(v_settled) as s;
 end $$;
 
--- Signals and dead-letter copies of a settled flush. A released job returns to a place that marks have passed: every
+-- Signals, freed keys and dead-letter copies of a settled flush. A released job returns to a place that marks have passed: every
 -- claimer of its queue is told to look there again (a scan from the front, once a minute, finds it if the signal is lost).
 create or replace function trunkline.after_settle(p_tenant_id bigint, p_settled trunkline.settled[]) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -97,6 +97,7 @@ begin
   end loop;
   select array_agg(s.queue_id) filter (where s.next = 'ready'), array_agg(s.job_id) filter (where s.next in ('failed', 'cancelled'))
     into v_queues, v_ended from unnest(p_settled) as s;
+  perform trunkline.free_keys(p_tenant_id, array(select s.job_id from unnest(p_settled) as s where s.next in ('failed', 'cancelled') and s.traits & 1 <> 0));
   perform trunkline.dead_letter(p_tenant_id,
     array(select s.job_id from unnest(p_settled) as s where s.next = 'failed' and s.dead_letter is not null),
     array(select s.dead_letter from unnest(p_settled) as s where s.next = 'failed' and s.dead_letter is not null));

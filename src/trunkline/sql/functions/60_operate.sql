@@ -7,24 +7,21 @@ declare
   v_now timestamptz := trunkline.now();
   v_ended uuid[];
 begin
-  with wanted as (select distinct u.id from unnest(p_job_ids) as u (id) order by u.id),
-  from_ready as (
-    delete from trunkline.ready as r using wanted as w where r.tenant_id = p_tenant_id and r.job_id = w.id
+  with from_ready as (
+    delete from trunkline.ready as r where r.tenant_id = p_tenant_id and r.job_id = any (p_job_ids)
     returning r.job_id, r.attempt, r.failures, r.traits, r.priority
   ), from_deferred as (
-    delete from trunkline.deferred as d using wanted as w where d.tenant_id = p_tenant_id and d.job_id = w.id
+    delete from trunkline.deferred as d where d.tenant_id = p_tenant_id and d.job_id = any (p_job_ids)
     returning d.job_id, d.attempt, d.failures, d.traits, d.priority
   ), gone as (select * from from_ready union all select * from from_deferred),
-  freed as (
-    delete from trunkline.unique_key as u using gone as g
-     where g.traits & 1 <> 0 and u.tenant_id = p_tenant_id and u.job_id = g.job_id and u.expires_at is null
-  ), ended as (
+  ended as (
     insert into trunkline.outcome (tenant_id, job_id, finished_at, attempt, state, detail)
     select p_tenant_id, g.job_id, v_now, g.attempt, 3, json_build_object('error', json_build_object('type', 'cancelled', 'message', p_reason), 'failures', g.failures, 'priority', g.priority) from gone as g
     returning job_id
   )
   select array_agg(e.job_id) into v_ended from ended as e;
   if v_ended is not null then
+    perform trunkline.free_keys(p_tenant_id, v_ended);
     perform trunkline.tell_watchers(p_tenant_id, v_ended);
   end if;
   return v_ended;
@@ -98,8 +95,8 @@ begin
   )
   select array_agg(k.job_id) into v_blocked from keyed as k where not exists (select from held as h where h.job_id = k.job_id);
   with gone as (
-    delete from trunkline.outcome as o using (select distinct u.id from unnest(p_job_ids) as u (id) order by u.id) as w
-     where o.tenant_id = p_tenant_id and o.job_id = w.id and o.state in (2, 3) and (v_blocked is null or o.job_id <> all (v_blocked))
+    delete from trunkline.outcome as o
+     where o.tenant_id = p_tenant_id and o.job_id = any (p_job_ids) and o.state in (2, 3) and (v_blocked is null or o.job_id <> all (v_blocked))
     returning o.*
   ), noted as (
     insert into trunkline.attempt (tenant_id, job_id, attempt, ended_at, started_at, ending, error)

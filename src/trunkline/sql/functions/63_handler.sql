@@ -3,13 +3,13 @@
 -- Progress of many jobs, the latest of each; answers those whose fence held. It never moves a deadline.
 create or replace function trunkline.save_progress(p_tenant_id bigint, p_job_ids uuid[], p_attempts integer[], p_progress json[]) returns setof uuid
 language plpgsql security definer
-set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
+set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bitmapscan = off set enable_nestloop = off set enable_mergejoin = off
 as $$
 begin
   return query
   update trunkline.lease as l set progress = a.progress
-    from (select u.* from unnest(p_job_ids, p_attempts, p_progress) as u (job_id, attempt, progress) order by u.job_id) as a
-   where l.tenant_id = p_tenant_id and l.job_id = a.job_id and l.attempt = a.attempt
+    from unnest(p_job_ids, p_attempts, p_progress) as a (job_id, attempt, progress)
+   where l.tenant_id = p_tenant_id and l.job_id = any (p_job_ids) and l.job_id = a.job_id and l.attempt = a.attempt
   returning l.job_id;
   perform trunkline.tell_watchers(p_tenant_id, p_job_ids);
 end $$;

@@ -136,5 +136,5 @@ create table trunkline.job_log (
 
 -- What `settle` decided of one lease, for what follows it in the same transaction.
 create type trunkline.settled as (
-  job_id uuid, attempt integer, next text, run_at timestamptz, queue_id integer, ord bigint, ending text, dead_letter text
+  job_id uuid, attempt integer, next text, run_at timestamptz, queue_id integer, ord bigint, ending text, dead_letter text, traits smallint
 );
