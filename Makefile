@@ -49,7 +49,7 @@ lock: ## Resolve the lock files again (needs uv)
 	  --all-extras --group dev pyproject.toml requirements/build.in -c requirements/run.lock -o requirements/dev.lock
 
 clean: ## Remove the environments (the data folder .trunkline stays)
-	rm -rf $(VENV) .venv-* dist build
+	rm -rf $(VENV) .venv-* dist build bench/.venv-peers bench/node/node_modules bench/out
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Trunkline needs Python 3.11 or newer, this is %s. Set PYTHON=/path/to/python3.11." % sys.version.split()[0])'

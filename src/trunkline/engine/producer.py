@@ -18,7 +18,7 @@ import structlog
 
 from trunkline.errors import TrunklineError, Unavailable
 from trunkline.model import NewJob
-from trunkline.store import Store, enqueue, foreign
+from trunkline.store import Store, copy, enqueue, foreign
 
 COPY_FROM = 200  # jobs; below, the function call is faster (docs/performance.md)
 MAX_FLUSH = 1000  # jobs of a shared flush or one function call
@@ -67,7 +67,7 @@ class Producer:
         done: list[Enqueued] = []
         if all(job.is_plain for job in jobs) and len(jobs) >= COPY_FROM and await self._may_copy():
             for start in range(0, len(jobs), COPY_CHUNK):
-                done += await self._safely(tenant_id, jobs[start : start + COPY_CHUNK], copy=True)
+                done += await self._safely(tenant_id, jobs[start : start + COPY_CHUNK], by_copy=True)
             return done
         for start in range(0, len(jobs), MAX_FLUSH):
             done += await self._safely(tenant_id, jobs[start : start + MAX_FLUSH])
@@ -116,7 +116,7 @@ class Producer:
                 if not waiting.future.done():
                     waiting.future.set_result(result)
 
-    async def _safely(self, tenant_id: int, jobs: Sequence[NewJob], *, copy: bool = False) -> list[Enqueued]:
+    async def _safely(self, tenant_id: int, jobs: Sequence[NewJob], *, by_copy: bool = False) -> list[Enqueued]:
         """One transaction, repeated by id while the database is away."""
         deadline = asyncio.get_running_loop().time() + self._timeout_s
         pause_s = 0.05
@@ -124,7 +124,7 @@ class Producer:
         while True:
             try:
                 self.flushes += 1
-                return await self._write(tenant_id, jobs, copy=copy, repeat=repeat)
+                return await self._write(tenant_id, jobs, by_copy=by_copy, repeat=repeat)
             except Unavailable as error:
                 if asyncio.get_running_loop().time() + pause_s > deadline:
                     raise
@@ -133,18 +133,18 @@ class Producer:
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, 1.0)
 
-    async def _write(self, tenant_id: int, jobs: Sequence[NewJob], *, copy: bool, repeat: bool) -> list[Enqueued]:
+    async def _write(self, tenant_id: int, jobs: Sequence[NewJob], *, by_copy: bool, repeat: bool) -> list[Enqueued]:
         if repeat or not all(job.is_plain for job in jobs):
             done: list[Enqueued] = []
             for start in range(0, len(jobs), MAX_FLUSH):
                 done += [Enqueued(*row) for row in await enqueue.jobs(self._store, tenant_id, jobs[start : start + MAX_FLUSH])]
             return done
-        await (enqueue.copy if copy else enqueue.plain)(self._store, tenant_id, jobs)
+        await (copy.copy if by_copy else enqueue.plain)(self._store, tenant_id, jobs)
         return [Enqueued(job.id, True) for job in jobs]
 
     async def _may_copy(self) -> bool:
         if self._can_copy is None:
-            self._can_copy = await enqueue.can_copy(self._store)
+            self._can_copy = await copy.can_copy(self._store)
         return self._can_copy
 
 

@@ -6,6 +6,7 @@ The same rules stand in sql/functions/10_names.sql for producers that speak SQL.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Literal
 
 from trunkline.errors import InvalidInput
@@ -27,6 +28,11 @@ def checked_name(what: Literal["kind", "queue", "dead_letter queue"], name: obje
 
 def kind_name(name: object) -> str:
     """The kind's one name: `ai_generation` and `ai-generation` are the same kind."""
+    return _kind_name(name) if name.__class__ is str else checked_name("kind", name)
+
+
+@lru_cache(1024)  # an application has few kinds and many jobs
+def _kind_name(name: str) -> str:
     return checked_name("kind", name).replace("_", "-")
 
 

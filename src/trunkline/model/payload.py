@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -17,7 +18,7 @@ from trunkline.errors import InvalidPayload
 
 MAX_DEPTH = 64
 _encoder = msgspec.json.Encoder(enc_hook=lambda value: _plain(value))
-_SCALARS = (str, int, bool, type(None))
+_SCALARS = frozenset((str, int, bool, type(None)))
 
 
 def encode(value: Any, *, what: str = "payload", max_bytes: int = 1024 * 1024) -> str:
@@ -51,19 +52,34 @@ def decode(text: str) -> Any:
 
 
 def _check(value: Any, what: str, depth: int) -> None:
-    """Refuse what msgspec would encode silently otherwise: NaN and infinity (as null), and any depth."""
-    if isinstance(value, _SCALARS):
+    """Refuse what msgspec would encode silently otherwise: NaN and infinity (as null), and any depth.
+
+    Walks by class, cheapest first: this runs for every value of every payload.
+    """
+    kind = value.__class__
+    if kind in _SCALARS:
         return
-    if isinstance(value, float):
+    if kind is dict:
+        items = value.values()
+    elif kind is list or kind is tuple:
+        items = value
+    elif isinstance(value, float):
         if not math.isfinite(value):
             raise InvalidPayload(f"{what} contains {value}, which JSON does not have. Send null or a string.")
         return
-    if isinstance(value, (BaseModel, msgspec.Struct)) or dataclasses.is_dataclass(value):
-        value = msgspec.to_builtins(value, enc_hook=_plain)
-    if isinstance(value, (dict, list, tuple, set, frozenset)):
-        if depth > MAX_DEPTH:
-            raise InvalidPayload(f"{what} is nested deeper than {MAX_DEPTH}. Flatten it or send a reference.")
-        for item in value.values() if isinstance(value, dict) else value:
+    elif isinstance(value, (BaseModel, msgspec.Struct)) or dataclasses.is_dataclass(value):
+        _check(msgspec.to_builtins(value, enc_hook=_plain), what, depth)
+        return
+    elif isinstance(value, Mapping):
+        items = value.values()
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        items = value
+    else:
+        return
+    if depth > MAX_DEPTH:
+        raise InvalidPayload(f"{what} is nested deeper than {MAX_DEPTH}. Flatten it or send a reference.")
+    for item in items:
+        if item.__class__ not in _SCALARS:
             _check(item, what, depth + 1)
 
 

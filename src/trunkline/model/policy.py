@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from trunkline.errors import InvalidInput
+from trunkline.model.names import checked_name
 
 YEAR_S = 31_536_000.0
 
@@ -32,11 +33,13 @@ class Policy:
     dead_letter: str | None = None
 
     def __post_init__(self) -> None:
-        in_range("retry_limit", self.retry_limit, 0, 1000)
+        whole("retry_limit", self.retry_limit, 0, 1000)
         in_range("retry_delay", self.retry_delay_s, 0, YEAR_S)
         in_range("retry_max_delay", self.retry_max_delay_s, 0, YEAR_S)
         in_range("retry_jitter", self.retry_jitter, 0, 1)
         in_range("timeout", self.timeout_s, 0.01, 30 * 86400.0)
+        if self.dead_letter is not None:
+            checked_name("dead_letter queue", self.dead_letter)
 
 
 def in_range(name: str, value: object, low: float, high: float) -> float:
@@ -48,3 +51,14 @@ def in_range(name: str, value: object, low: float, high: float) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
         raise InvalidInput(f"{name} is {value!r}: need a number from {low:g} to {high:g}.")
     return value
+
+
+def whole(name: str, value: object, low: float, high: float) -> int:
+    """`value` as an integer within low..high; a number with a fraction is none, and neither is 2.0.
+
+    Raises:
+        InvalidInput: names the argument, the value and the range.
+    """
+    if value.__class__ is not int or not low <= value <= high:  # type: ignore[operator]
+        raise InvalidInput(f"{name} is {value!r}: need an integer from {low:g} to {high:g}.")
+    return value  # type: ignore[return-value]

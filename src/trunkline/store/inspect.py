@@ -8,8 +8,8 @@ Called by: cli (doctor, jobs show). Reads the catalog and the tables of schema t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
-from typing import Any, NamedTuple
+from datetime import datetime, timedelta
+from typing import NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -95,7 +95,7 @@ class Server(NamedTuple):
     role: str
     sees_all: bool
     backend_pid: int
-    up_for: Any
+    up_for: timedelta
 
 
 class Pin(NamedTuple):

@@ -42,6 +42,8 @@ def translate(error: BaseException) -> errors.TrunklineError | None:
             return errors.SchemaOutdated(f"the database lacks something this version needs ({error}). Run: trunkline migrate")
         if state == "22P02" or state == "22P05":
             return errors.InvalidInput(f"the database refused a value: {error}")
+    if isinstance(error, asyncpg.DataError):  # an InterfaceError too, but no try again will make the value fit
+        return errors.InvalidInput(f"a value cannot be sent to the database: {error}")
     if isinstance(error, (asyncpg.InterfaceError, asyncpg.InternalClientError, ConnectionError, OSError)):
         return errors.Unavailable(f"the database cannot be reached ({type(error).__name__}: {error}). Try again when it is back.")
     if isinstance(error, (TimeoutError, asyncio.TimeoutError)):
