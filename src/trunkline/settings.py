@@ -12,7 +12,6 @@ import re
 import warnings
 from collections.abc import Mapping
 from typing import Any, Literal
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -109,12 +108,13 @@ def _scaled(name: str, value: str, factor: float | None) -> str:
 
 
 def _checked_url(name: str, url: str) -> str:
-    """Accept postgres:// and postgresql://; drop `?schema=`, which Prisma adds and PostgreSQL refuses."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("postgres", "postgresql"):
-        raise InvalidSetting(f"{name} starts with {parts.scheme or url[:12]!r}, need postgresql://user:password@host:port/database.")
-    query = urlencode([(k, v) for k, v in parse_qsl(parts.query, keep_blank_values=True) if k != "schema"])
-    return urlunsplit(parts._replace(query=query))
+    """Accept postgres:// and postgresql://; drop `?schema=`, which Prisma adds and PostgreSQL refuses. Nothing else is rewritten."""
+    scheme, _, _ = url.partition("://")
+    if scheme not in ("postgres", "postgresql"):
+        raise InvalidSetting(f"{name} starts with {scheme[:12]!r}, need postgresql://user:password@host:port/database.")
+    place, _, query = url.partition("?")
+    kept = "&".join(part for part in query.split("&") if part and not part.startswith("schema="))
+    return f"{place}?{kept}" if kept else place
 
 
 def _sentence(error: ValidationError) -> str:
@@ -124,5 +124,6 @@ def _sentence(error: ValidationError) -> str:
 
 
 def mask_url(url: str) -> str:
-    """The URL with its password replaced, for logs and messages."""
-    return re.sub(r"(://[^:/@]*:)[^@]*@", r"\1***@", url)
+    """The URL with its passwords replaced, for logs and messages: before the last `@` of the address, and in the query."""
+    masked = re.sub(r"(://[^:/@?]*:)[^?]*@", r"\1***@", url)
+    return re.sub(r"([?&](?:password|sslpassword)=)[^&]*", r"\1***", masked, flags=re.IGNORECASE)

@@ -26,10 +26,11 @@ from trunkline.embedded import EmbeddedServer, erase, installed_binaries
 from trunkline.embedded.locks import is_held
 
 SOURCE = Path(__file__).parents[2] / "src"
+BIN_DIR = os.environ.get("TRUNKLINE_PG_BIN_DIR")
 OWNER = """
-import os, sys
+import sys
 from trunkline.embedded import EmbeddedServer
-server = EmbeddedServer.start(sys.argv[1], bin_dir=os.environ.get("TRUNKLINE_PG_BIN_DIR"), durable=False)
+server = EmbeddedServer.start(sys.argv[1], bin_dir=sys.argv[2] or None, durable=False)
 print(server.url, server.pid, flush=True)
 if sys.stdin.readline():
     server.stop()
@@ -81,11 +82,11 @@ def data_dir(room: Path, until: Until) -> Iterator[Path]:
 
 @pytest.fixture
 def start(data_dir: Path) -> Iterator[Start]:
-    """Start or join the server of `data_dir`, not durable unless asked; every owner lets go at the end."""
+    """Start or join a server, not durable unless asked; every owner lets go at the end."""
     with contextlib.ExitStack() as owners:
 
         def begin(folder: Path = data_dir, **options: Any) -> EmbeddedServer:
-            options = {"bin_dir": os.environ.get("TRUNKLINE_PG_BIN_DIR"), "durable": False, **options}
+            options = {"bin_dir": BIN_DIR, "durable": False, **options}
             return owners.enter_context(EmbeddedServer.start(folder, **options))
 
         yield begin
@@ -135,8 +136,10 @@ def launch_owner(data_dir: Path) -> Iterator[Callable[..., subprocess.Popen[str]
     """Begin an owner process without waiting for its server."""
     processes: list[subprocess.Popen[str]] = []
 
-    def launch(*, python: str = sys.executable, uid: int | None = None, folder: Path = data_dir) -> subprocess.Popen[str]:
-        command = [python, "-c", OWNER, str(folder)]
+    def launch(
+        *, python: str = sys.executable, uid: int | None = None, folder: Path = data_dir, bin_dir: str = BIN_DIR or ""
+    ) -> subprocess.Popen[str]:
+        command = [python, "-c", OWNER, str(folder), bin_dir]
         process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -166,7 +169,7 @@ def spawn(launch_owner: Callable[..., subprocess.Popen[str]]) -> Spawn:
         process = launch_owner(**options)
         assert process.stdout is not None
         url, _, pid = process.stdout.readline().strip().partition(" ")
-        assert pid, url + process.stdout.read()
+        assert url.startswith("postgresql://"), f"{url} {pid} {process.stdout.read()}"
         return OwnerProcess(process, url, int(pid))
 
     return begin

@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
-from trunkline.embedded import EmbeddedServer, account, erase, find_binaries, reach, shelter
+from trunkline.embedded import EmbeddedServer, account, erase, find_binaries, installed_binaries, reach, shelter
 from trunkline.errors import EmbeddedFailed
 
 Ask = Callable[..., object]
@@ -23,6 +23,7 @@ Spawn = Callable[..., Any]
 Start = Callable[..., EmbeddedServer]
 Until = Callable[..., float]
 
+BIN_DIR = os.environ.get("TRUNKLINE_PG_BIN_DIR")
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 _VERSION = "import sys; sys.exit(sys.version_info < (3, 11))"
 
@@ -45,6 +46,16 @@ def everybodys_python(nobody: int) -> str:
         except PermissionError:
             continue
     pytest.skip("no Python 3.11 that another account can run")
+
+
+@pytest.fixture
+def everybodys_binaries(nobody: int) -> Path:
+    """A PostgreSQL that an unprivileged account can run."""
+    unprivileged = account.Account(nobody, pwd.getpwuid(nobody).pw_gid, is_other=True)
+    for found in [find_binaries(BIN_DIR), *installed_binaries()]:
+        if unprivileged.can_enter(found.bin_dir):
+            return found.bin_dir
+    pytest.skip("no PostgreSQL that another account can run")
 
 
 @pytest.fixture
@@ -79,12 +90,12 @@ def test_an_ordinary_user_runs_the_server_as_itself(
 def launch_as(room: Path, spawn: Spawn, request: pytest.FixtureRequest) -> Callable[[], Any]:
     """Start an owner as an ordinary user in a folder of its own: as `nobody` when we are root."""
     (room / "users").mkdir()
-    options: dict[str, object] = {"folder": room / "users" / "data"}
-    if os.geteuid() == 0:
-        uid = request.getfixturevalue("nobody")
-        os.chown(room / "users", uid, -1)
-        options |= {"uid": uid, "python": request.getfixturevalue("everybodys_python")}
-    return lambda: spawn(**options)
+    if os.geteuid() != 0:
+        return lambda: spawn(folder=room / "users" / "data")
+    uid = request.getfixturevalue("nobody")
+    os.chown(room / "users", uid, -1)
+    python, bin_dir = request.getfixturevalue("everybodys_python"), request.getfixturevalue("everybodys_binaries")
+    return lambda: spawn(folder=room / "users" / "data", uid=uid, python=python, bin_dir=str(bin_dir))
 
 
 @as_root
@@ -106,13 +117,13 @@ def test_root_runs_the_server_as_another_account(start: Start, ask: Ask, data_di
 
 @as_root
 def test_root_runs_the_server_of_a_users_folder_as_that_user(
-    room: Path, launch_as: Callable[[], Any], start: Start, ask: Ask, nobody: int
+    room: Path, launch_as: Callable[[], Any], ask: Ask, nobody: int, everybodys_binaries: Path
 ) -> None:
     """`sudo` once must not lock the user out: every file root makes there is the user's."""
     folder = room / "users" / "data"
     folder.mkdir()
     os.chown(folder, nobody, -1)
-    with EmbeddedServer.start(folder, bin_dir=None, durable=False) as server:
+    with EmbeddedServer.start(folder, bin_dir=everybodys_binaries, durable=False) as server:
         answer = ask(server.url, "select 1")
         uid = psutil.Process(server.pid).uids().effective
     theirs = launch_as()
@@ -189,7 +200,7 @@ def test_binaries_that_only_root_can_read_are_copied(closed: Path, small_shelter
 
 
 def _real_installation() -> Path:
-    folder = find_binaries(os.environ.get("TRUNKLINE_PG_BIN_DIR")).bin_dir.parent
+    folder = find_binaries(BIN_DIR).bin_dir.parent
     if not (folder / "share").is_dir():
         pytest.skip("the PostgreSQL found is not one movable folder")
     return folder
@@ -201,7 +212,7 @@ def test_binaries_in_a_folder_too_large_to_copy_are_refused(
 ) -> None:
     """`bin` in somebody's home or in /usr is not an installation to copy around."""
     monkeypatch.setattr(reach, "MAX_COPY_BYTES", 10)
-    shutil.copytree(find_binaries(os.environ.get("TRUNKLINE_PG_BIN_DIR")).bin_dir, closed / "bin")
+    shutil.copytree(find_binaries(BIN_DIR).bin_dir, closed / "bin")
 
     with pytest.raises(EmbeddedFailed, match="too large to copy"):
         start(bin_dir=closed / "bin")

@@ -186,6 +186,20 @@ def test_a_folder_deleted_under_its_server_takes_the_server_with_it(spawn: Spawn
     assert until(lambda: not running(data_dir) and not psutil.pid_exists(owner.pid)) < 5
 
 
+def test_a_start_that_waited_while_the_folder_was_erased_begins_anew(start: Start, data_dir: Path, ask: Ask, until: Until) -> None:
+    """The last process of a run erases the folder that a late one was about to use."""
+    start().stop()
+    arrived: list[EmbeddedServer] = []
+    newcomer = threading.Thread(target=lambda: arrived.append(start()))
+    with held(data_dir / "gate.lock", within_s=1):
+        newcomer.start()
+        until(lambda: 2 == sum(file.path.endswith("gate.lock") for file in psutil.Process().open_files()))
+        shutil.rmtree(data_dir)
+    newcomer.join()
+
+    assert 1 == ask(arrived[0].url, "select 1")
+
+
 def test_a_folder_in_use_is_not_erased(start: Start, data_dir: Path, ask: Ask) -> None:
     """And a folder that is not ours neither."""
     server = start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -14,7 +15,7 @@ import asyncpg
 import pytest
 import sqlalchemy
 
-from trunkline.embedded import EmbeddedServer, installed_binaries, launch
+from trunkline.embedded import EmbeddedServer, installed_binaries, launch, processes
 from trunkline.errors import EmbeddedFailed, InvalidSetting
 
 Start = Callable[..., EmbeddedServer]
@@ -105,7 +106,7 @@ def test_data_outlive_a_stop(start: Start, ask: Ask) -> None:
 
 def test_a_killed_postmaster_is_started_again_on_its_folder(start: Start, ask: Ask, until: Until) -> None:
     """kill -9 leaves a pid file, a socket, a socket lock and orphans; the committed row is there afterwards."""
-    server = start(durable=True)
+    server = start(extra_settings={"synchronous_commit": "on"})
     ask(server.url, "create table kept as select 42 as x")
     killed = server.pid or 0
     os.kill(killed, signal.SIGKILL)
@@ -129,7 +130,7 @@ def test_a_new_owner_revives_a_killed_server_under_the_old_one(start: Start, ask
 
 def test_a_crash_keeps_what_was_committed(start: Start, ask: Ask) -> None:
     """`crash` is the immediate mode: no checkpoint, recovery at the restart."""
-    server = start(durable=True)
+    server = start(extra_settings={"synchronous_commit": "on"})
     ask(server.url, "create table kept as select 42 as x")
     server.crash()
     pid_after_crash = server.pid
@@ -171,6 +172,21 @@ def test_a_pid_file_whose_number_is_now_somebody_elses_does_not_block_the_start(
 
     assert 1 == ask(start().url, "select 1")
     assert bystander.poll() is None
+
+
+def test_a_system_without_proc_sees_the_same_processes(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """macOS lists them with `ps`."""
+    if not (shutil.which("ps") and Path("/proc/self").exists()):
+        pytest.skip("needs both ways to compare them")
+    server = start()
+    identity = (server.cluster_dir.stat().st_uid, server.pid or 0)
+    token = next(word for word in Path(f"/proc/{identity[1]}/cmdline").read_text().split("\0") if "cluster_name" in word)[-16:]
+    by_proc = processes.find(token, identity[0])
+    monkeypatch.setattr(processes, "_running", processes._from_ps)
+
+    assert by_proc == processes.find(token, identity[0])
+    assert [identity[1]] == [pid for pid, leads in by_proc.items() if leads]
+    assert len(by_proc) > 3
 
 
 def test_a_client_that_names_the_server_is_not_taken_for_it(start: Start, run_as: RunAs, ask: Ask) -> None:
@@ -280,7 +296,7 @@ def test_a_folder_keeps_the_version_that_made_it_when_that_is_still_installed(st
     with pytest.raises(EmbeddedFailed, match=f"made by PostgreSQL {oldest.major}"):
         start(bin_dir=newest.bin_dir)
 
-    assert str(oldest.major) == start().version.split(".")[0]
+    assert str(oldest.major) == start(bin_dir=None).version.split(".")[0]
 
 
 @pytest.mark.parametrize("content", ["PG_VERSION", "pg/base/1"])

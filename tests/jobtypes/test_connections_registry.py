@@ -28,7 +28,7 @@ def test_an_id_names_a_variable(connection_id: str, variable: str) -> None:
 def test_a_registered_id_resolves() -> None:
     found = resolve("shop", SHOP)
 
-    assert ("shop", "postgresql", SHOP["TRUNKLINE_CONNECTION_SHOP"]) == (found.id, found.dialect, found.url)
+    assert (found.id, found.dialect, found.url) == ("shop", "postgresql", SHOP["TRUNKLINE_CONNECTION_SHOP"])
 
 
 @pytest.mark.parametrize(

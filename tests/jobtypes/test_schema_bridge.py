@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.jobtypes.support import RecordingJob
 from trunkline.errors import LeaseLost
 from trunkline.jobtypes.schema.bridge import Bridge, Stopped
-
-if TYPE_CHECKING:
-    from conftest import RecordingJob
 
 
 async def test_progress_arrives_on_the_loop_and_in_order(job: RecordingJob) -> None:

@@ -5,26 +5,24 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
+import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import psycopg
 import pytest
+from sqlalchemy import Connection as Session
 
+from tests.jobtypes.support import PASSWORD, Database, MySQL, Read
 from trunkline.connections import Connection
 from trunkline.jobtypes.schema import postgresql, reader
 from trunkline.jobtypes.schema.failures import Cause, SchemaReadFailed, cause_of, translated
-from trunkline.jobtypes.schema.shape import Reading
+from trunkline.jobtypes.schema.shape import Schemas
 from trunkline.model import Fail
 
-if TYPE_CHECKING:
-    from conftest import Database, MySQL
-
-Read = Callable[..., Reading]
-PASSWORD = "Zy7-never-shown"
 WRONG = "Qx9-never-shown-either"
 
 
@@ -36,20 +34,24 @@ def shown(error: BaseException) -> str:
 @contextlib.contextmanager
 def answering(reply: bytes | None) -> Iterator[str]:
     """A server on a loopback port that answers the first message with `reply`, or never (None)."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
+    with contextlib.ExitStack() as open_ones:
+        listening = open_ones.enter_context(socket.create_server(("127.0.0.1", 0)))
 
         def serve() -> None:
             with contextlib.suppress(OSError):
                 while True:
-                    conn, _ = listening.accept()
+                    conn = open_ones.enter_context(listening.accept()[0])
                     conn.recv(4096)
                     if reply is not None:
                         conn.sendall(reply)
-                        conn.close()
+                        conn.shutdown(socket.SHUT_WR)
 
-        threading.Thread(target=serve, daemon=True).start()
-        yield f"postgresql://clerk:{PASSWORD}@127.0.0.1:{listening.getsockname()[1]}/shop?sslmode=disable&gssencmode=disable"
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        port = listening.getsockname()[1]
+        yield f"postgresql://clerk:{PASSWORD}@127.0.0.1:{port}/shop?sslmode=disable&gssencmode=disable"
         listening.shutdown(socket.SHUT_RDWR)
+        thread.join(20)
 
 
 def error_response(sqlstate: str, message: str) -> bytes:
@@ -81,6 +83,14 @@ def test_a_user_that_may_not_connect_is_final(database: Database, read_now: Read
     assert PASSWORD not in shown(ended.value)
 
 
+def test_a_user_that_may_use_no_schema_is_final(database: Database, read_now: Read) -> None:
+    """An empty result would look like an empty database."""
+    database.execute("revoke usage on schema public from public")
+
+    with pytest.raises(Fail, match=r"may not read there \(no USAGE on any of its 1 schemas: public\)"):
+        read_now(database.url)
+
+
 def test_a_parameter_the_driver_refuses_is_final(database: Database, read_now: Read) -> None:
     with pytest.raises(Fail, match="the URL or the installation does not fit") as ended:
         read_now(database.url + "&no_such_option=1")
@@ -92,7 +102,7 @@ def test_a_refused_connection_is_tried_again(read_now: Read) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
 
-    with pytest.raises(SchemaReadFailed, match="it cannot be reached.*tried again") as failed:
+    with pytest.raises(SchemaReadFailed, match=r"it cannot be reached.*tried again") as failed:
         read_now(f"postgresql://clerk:{PASSWORD}@127.0.0.1:{port}/shop")
 
     assert PASSWORD not in shown(failed.value)
@@ -131,14 +141,12 @@ def test_a_server_that_is_full_or_starting_is_tried_again(sqlstate: str, message
         read_now(url)
 
 
-def test_a_statement_that_takes_too_long_is_tried_again(
-    database: Database, read_now: Read, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_statement_that_takes_too_long_is_tried_again(database: Database, read_now: Read, monkeypatch: pytest.MonkeyPatch) -> None:
     ordinary = postgresql.schemas
 
-    def slow(session: object) -> list[str]:
-        session.exec_driver_sql("set local statement_timeout = 20; select pg_sleep(30)")  # type: ignore[attr-defined]
-        return ordinary(session)  # type: ignore[arg-type]
+    def slow(session: Session) -> Schemas:
+        session.exec_driver_sql("set local statement_timeout = 20; select pg_sleep(30)")
+        return ordinary(session)
 
     monkeypatch.setattr(postgresql, "schemas", slow)
 
@@ -152,12 +160,9 @@ def test_a_connection_that_is_cut_while_reading_is_tried_again(database: Databas
     def cut() -> None:
         database.execute(f"select pg_terminate_backend(pid) from pg_stat_activity where usename = '{database.role}'")
 
-    with pytest.raises(SchemaReadFailed) as failed:
-        reader.read(
-            Connection("shop", "postgresql", database.url), on_connected=cut, on_table=lambda *_: None
-        )
+    with pytest.raises(SchemaReadFailed, match="it is starting, stopping or in recovery") as failed:
+        reader.read(Connection("shop", "postgresql", database.url), on_connected=cut, on_table=lambda *_: None)
 
-    assert cause_of(psycopg.errors.AdminShutdown()) is Cause.starting
     assert PASSWORD not in shown(failed.value)
 
 
@@ -197,9 +202,7 @@ def test_an_sqlite_file_that_is_none_is_final(url: str, said: str, tmp_path: Pat
         ("root", None, "nowhere", "there is no such database"),
     ],
 )
-def test_mysql_has_the_same_words(
-    mysql: MySQL, read_now: Read, user: str, password: str | None, name: str, said: str
-) -> None:
+def test_mysql_has_the_same_words(mysql: MySQL, read_now: Read, user: str, password: str | None, name: str, said: str) -> None:
     mysql.execute(f"create user if not exists clerk@localhost identified by '{PASSWORD}'")
 
     with pytest.raises(Fail, match=said) as ended:
@@ -209,9 +212,12 @@ def test_mysql_has_the_same_words(
     assert WRONG not in shown(ended.value)
 
 
-def test_a_mysql_server_that_is_not_there_is_tried_again(tmp_path: Path, read_now: Read) -> None:
+def test_a_mysql_server_that_is_not_there_is_tried_again(read_now: Read) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+
     with pytest.raises(SchemaReadFailed, match="it cannot be reached") as failed:
-        read_now(f"mysql://clerk:{PASSWORD}@localhost/shop?unix_socket={tmp_path / 'none'}")
+        read_now(f"mysql://clerk:{PASSWORD}@127.0.0.1:{port}/shop")
 
     assert PASSWORD not in shown(failed.value)
 
@@ -242,23 +248,35 @@ def test_libpq_and_poolers_are_understood_by_their_words(words: str, cause: Caus
     assert cause is cause_of(psycopg.OperationalError(words))
 
 
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (RuntimeError("'cryptography' package is required for sha256_password auth methods"), Cause.setup),
+        (ValueError("invalid literal for int()"), Cause.setup),
+        (TypeError("connect() got an unexpected keyword argument"), Cause.setup),
+        (ConnectionResetError(104, "Connection reset by peer"), Cause.unreachable),
+        (psycopg.errors.InsufficientPrivilege("permission denied for schema secret"), Cause.permission),
+        (psycopg.errors.QueryCanceled("canceling statement due to statement timeout"), Cause.timeout),
+        (psycopg.errors.ConnectionFailure("gone"), Cause.unreachable),
+        (psycopg.errors.UndefinedTable("no such thing"), Cause.other),
+    ],
+)
+def test_errors_that_have_a_class_or_a_code_are_known_by_it(error: Exception, cause: Cause) -> None:
+    assert cause is cause_of(error)
+
+
 @pytest.mark.parametrize("secret", ["p w/d", "a", "ä%"])
 def test_a_message_that_contains_the_password_is_left_out(secret: str) -> None:
     """Blanking it would leave its outline in the words around it."""
-    from urllib.parse import quote
-
     connection = Connection("shop", "postgresql", f"postgresql://clerk:{quote(secret, safe='')}@h/d")
 
     error = translated(psycopg.OperationalError(f"connection failed: bad value {secret}"), connection)
 
-    assert (
-        "Cannot read shop (postgresql://clerk:***@h/d): it cannot be reached. It is tried again while attempts are left."
-        == str(error)
-    )
+    assert "Cannot read shop (postgresql://clerk:***@h/d): it cannot be reached. It is tried again while attempts are left." == str(error)
 
 
 def test_a_missing_driver_is_final(database: Database, read_now: Read, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "psycopg", None)
+    monkeypatch.setitem(sys.modules, "psycopg", None)
 
-    with pytest.raises(Fail, match="the URL or the installation does not fit this database .*psycopg"):
+    with pytest.raises(Fail, match=r"the URL or the installation does not fit this database .*psycopg"):
         read_now(database.url)

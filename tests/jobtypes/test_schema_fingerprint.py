@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
 
+from tests.jobtypes.support import Database, Read
 from trunkline.jobtypes.schema.fingerprint import fingerprint
 from trunkline.jobtypes.schema.shape import Column, Key, Reading, Table
 
-if TYPE_CHECKING:
-    from conftest import Database
-
-Read = Callable[..., Reading]
 TABLE = Table(schema="public", name="t", kind="table", columns=(Column("id", "int"),), estimated_rows=5)
 READING = Reading(dialect="postgresql", schemas=("public",), tables=(TABLE,))
 

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy.exc import DBAPIError
 
-from trunkline.jobtypes.schema.shape import Column, ForeignKey, Index, Key, Reading
-
-if TYPE_CHECKING:
-    from conftest import MySQL
-
-Read = Callable[..., Reading]
-PASSWORD = "Zy7-never-shown"
+from tests.jobtypes.support import PASSWORD, MySQL, Read
+from trunkline.connections import Connection
+from trunkline.jobtypes.schema import mysql as mysql_source
+from trunkline.jobtypes.schema.shape import Column, ForeignKey, Index, Key
 
 
 @dataclass(frozen=True)
@@ -54,16 +51,14 @@ def test_tables_keys_indexes_and_comments_are_read(shop: Shop, read_now: Read) -
     customer, orders = reading.tables
 
     assert ((shop.name,), "people") == (reading.schemas, customer.comment)
-    assert ("id", False, True) == (customer.columns[0].name, customer.columns[0].nullable, customer.columns[0].identity)
+    assert (customer.columns[0].name, customer.columns[0].nullable, customer.columns[0].identity) == ("id", False, True)
     assert customer.columns[0].type.startswith("int") and customer.columns[0].type.endswith("unsigned")
     assert Column("email", "varchar(80)", nullable=False, comment="as typed") == customer.columns[1]
-    assert ("enum('new','old')", ("new", "old")) == (customer.columns[2].type, customer.columns[2].values)
+    assert (customer.columns[2].type, customer.columns[2].values) == ("enum('new','old')", ("new", "old"))
     assert (Key("email", ("email",)),) == customer.unique_constraints
     assert () == customer.indexes
     assert "(`qty` * 2)" == orders.columns[4].generated
-    assert (
-        ForeignKey("of_customer", ("customer_id",), shop.name, "customer", ("id",), on_delete="cascade"),
-    ) == orders.foreign_keys
+    assert (ForeignKey("of_customer", ("customer_id",), shop.name, "customer", ("id",), on_delete="cascade"),) == orders.foreign_keys
     assert Index("by_qty", ("qty",)) in orders.indexes
     assert Index("words", ("note",), method="fulltext") in orders.indexes
 
@@ -106,12 +101,7 @@ def test_without_a_database_in_the_url_all_that_the_user_sees_is_read(shop: Shop
 
 
 def test_the_session_can_write_nothing(shop: Shop) -> None:
-    from sqlalchemy.exc import DBAPIError
-
-    from trunkline.connections import Connection
-    from trunkline.jobtypes.schema import mysql
-
     shop.execute("create table t (id int primary key)")
-    with mysql.engine(Connection("shop", "mysql", shop.server.url(shop.name))).connect() as session:
-        with pytest.raises(DBAPIError, match="READ ONLY"):
-            session.exec_driver_sql("insert into t values (1)")
+    engine = mysql_source.engine(Connection("shop", "mysql", shop.server.url(shop.name)))
+    with engine.connect() as session, pytest.raises(DBAPIError, match="READ ONLY"):
+        session.exec_driver_sql("insert into t values (1)")

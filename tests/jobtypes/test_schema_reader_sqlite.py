@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from trunkline.jobtypes.schema.shape import Column, ForeignKey, Index, Key, Reading
-
-Read = Callable[..., Reading]
+from tests.jobtypes.support import Read
+from trunkline.jobtypes.schema.shape import Column, ForeignKey, Index, Key
 
 
 @pytest.fixture
@@ -46,14 +45,12 @@ def test_tables_views_keys_and_indexes_are_read(path: Path, read_now: Read) -> N
     reading = read_now(url)
     customer, mail, orders = reading.tables
 
-    assert (("main",), 2, "view") == (reading.schemas, reading.table_count, mail.kind)
+    assert (reading.schemas, reading.table_count, mail.kind) == (("main",), 2, "view")
     assert Column("email", "varchar(80)", nullable=False) == customer.columns[1]
     assert "current_timestamp" == customer.columns[2].default
     assert Key(None, ("id",)) == orders.primary_key
     assert (Key("one_note", ("customer_id", "note")),) == orders.unique_constraints
-    assert (
-        ForeignKey("by_customer", ("customer_id",), "main", "customer", ("id",), on_delete="cascade"),
-    ) == orders.foreign_keys
+    assert (ForeignKey("by_customer", ("customer_id",), "main", "customer", ("id",), on_delete="cascade"),) == orders.foreign_keys
     assert (Index("open_orders", ("note",), where="note is not null"),) == orders.indexes
 
 
@@ -92,9 +89,11 @@ def test_strange_names_and_types_are_read(path: Path, read_now: Read) -> None:
     (table,) = read_now(url).tables
 
     assert 'we "ird" ?' == table.name
-    assert [("a b", "odd type"), ("typed_not_at_all", "unknown"), ("v", "vector(3)")] == [
-        (column.name, column.type) for column in table.columns
-    ]
+    assert [
+        ("a b", "odd type"),
+        ("typed_not_at_all", "unknown"),
+        ("v", "vector(3)"),
+    ] == [(column.name, column.type) for column in table.columns]
 
 
 def test_a_path_with_special_characters_is_found(tmp_path: Path, read_now: Read) -> None:

@@ -170,7 +170,8 @@ def _wait_until_it_answers(places: Places, wish: Wish, log_begin: int) -> None:
     deadline = time.monotonic() + wish.start_timeout_s
     while socket_of(places) is None:
         if (gone := not is_held(places.server_lock)) or time.monotonic() >= deadline:
-            happened = "ended while starting" if gone else f"did not answer within {wish.start_timeout_s:g} s"
+            late = f"did not answer within {wish.start_timeout_s:g} s; if its log shows a recovery, pass a longer start_timeout_s"
+            happened = "ended while starting" if gone else late
             raise EmbeddedFailed(f"PostgreSQL in {places.cluster} {happened}.{_tail(places.log, log_begin)}")
         time.sleep(POLL_S)
 

@@ -67,18 +67,27 @@ def held(path: Path, *, within_s: float) -> Iterator[None]:
 
     Raises:
         TimeoutError: Somebody else had it for all of `within_s` seconds.
+        FileNotFoundError: There is no folder for it, or that was deleted while we waited.
     """
-    fd = open_lock(path)
     deadline = time.monotonic() + within_s
-    try:
-        while not try_exclusive(fd):
-            if time.monotonic() >= deadline:
-                raise TimeoutError(f"{path} was locked by another process for {within_s:g} s")
-            time.sleep(POLL_S)
-        yield
-    finally:
-        fcntl.flock(fd, fcntl.LOCK_UN)  # not only close: a child forked meanwhile has the same description
-        os.close(fd)
+    is_at_path = False
+    while not is_at_path:  # the file we waited for may have been deleted, and made anew, by whoever had it
+        fd = open_lock(path)
+        try:
+            _wait_exclusive(fd, path, deadline, within_s)
+            is_at_path = path.exists() and os.path.samestat(os.fstat(fd), path.stat())
+            if is_at_path:
+                yield
+        finally:
+            fcntl.flock(fd, fcntl.LOCK_UN)  # not only close: a child forked meanwhile has the same description
+            os.close(fd)
+
+
+def _wait_exclusive(fd: int, path: Path, deadline: float, within_s: float) -> None:
+    while not try_exclusive(fd):
+        if time.monotonic() >= deadline:
+            raise TimeoutError(f"{path} was locked by another process for {within_s:g} s")
+        time.sleep(POLL_S)
 
 
 def _try(fd: int, kind: int) -> bool:

@@ -92,6 +92,6 @@ def _from_ps() -> Iterator[tuple[int, int, str, str]]:
 
     listing = subprocess.run(["ps", "-axww", "-o", "pid=,uid=,command="], capture_output=True, text=True, check=False)
     for line in listing.stdout.splitlines():
-        pid, uid, command = line.split(None, 2)
+        pid, uid, command = (*line.split(None, 2), "")[:3]
         program = re.match(r"(?:/.*?/)?(postgres|initdb)(?: |$)", command)
         yield int(pid), int(uid), program[1] if program else "", command

@@ -58,18 +58,16 @@ class EmbeddedServer:
             InvalidSetting: `extra_settings` names what is not a setting, or one that the server needs itself.
         """
         wish = Wish(bin_dir, dict(extra_settings or {}), durable, start_timeout_s)
-        with _told(data_dir):
-            home = make_home(data_dir)
-            with held(gate_of(home), within_s=start_timeout_s):
-                places = prepare(home)
-                owners.sweep(places.owners)
-                owner = Owner.register(places.owners)
-                try:
-                    ensure_watchdog(places)  # before the server: from here on nothing can be left behind
-                    return cls(places, wish, owner, _running(places, wish))
-                except BaseException:
-                    owner.release()  # the watchdog ends what had begun, unless somebody else owns it
-                    raise
+        with _told(data_dir), contextlib.ExitStack() as gate:
+            places = prepare(_enter(gate, data_dir, start_timeout_s))
+            owners.sweep(places.owners)
+            owner = Owner.register(places.owners)
+            try:
+                ensure_watchdog(places)  # before the server: from here on nothing can be left behind
+                return cls(places, wish, owner, _running(places, wish))
+            except BaseException:
+                owner.release()  # the watchdog ends what had begun, unless somebody else owns it
+                raise
 
     @property
     def url(self) -> str:
@@ -143,6 +141,15 @@ class EmbeddedServer:
             raise EmbeddedFailed(f"The server of {self._places.home} was stopped by this owner. Call EmbeddedServer.start again.")
         with _told(self._places.home), held(gate_of(self._places.home), within_s=self._wish.start_timeout_s):
             yield
+
+
+def _enter(gate: contextlib.ExitStack, data_dir: str | Path, within_s: float) -> Path:
+    """Make the folder and hold its gate; again when somebody erased the folder between the two."""
+    while True:
+        home = make_home(data_dir)
+        with contextlib.suppress(FileNotFoundError):
+            gate.enter_context(held(gate_of(home), within_s=within_s))
+            return home
 
 
 def _running(places: Places, wish: Wish) -> Path:

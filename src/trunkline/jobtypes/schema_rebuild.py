@@ -54,8 +54,8 @@ class Registrar(Protocol):
     def store(self) -> Any:
         """Its `trunkline.store.Store`; asked for when a job runs, not when it is declared."""
 
-    def job(self, kind: str, **policy: Any) -> Callable[[Callable[..., Any]], Any]:
-        """Declare a handler."""
+    def job(self, *args: Any, **kwargs: Any) -> Callable[[Callable[..., Any]], Any]:
+        """Declare a handler: the kind, then its policy by name."""
 
 
 def register(app: Registrar) -> None:
@@ -72,7 +72,7 @@ async def rebuild(job: Job, payload: SchemaRebuild, cache: SchemaCache) -> dict[
 
     Returns:
         {success, changed, stored, fingerprint, dialect, totalSchemas, totalTables, totalViews, totalColumns,
-        unreadable, schemas, durationMs}: `changed` compares with what was stored before.
+        hiddenSchemas, unreadable, schemas, durationMs}: `changed` compares with what was stored before.
     Raises:
         Fail: Final: unknown connectionId, wrong credentials, no rights, no such database, missing extra.
         SchemaReadFailed: Worth another attempt: network, timeouts, a server that is full or starting.
@@ -106,10 +106,6 @@ def _connection(connection_id: str) -> Connection:
 
 
 async def _reading(job: Job, connection: Connection) -> Reading:
-    try:
-        from trunkline.jobtypes.schema.reader import read  # only here: the extra `schema` is not always installed
-    except ImportError as error:
-        raise Fail(f"{KIND} needs the package {error.name}. Install trunkline[schema] and retry the job.") from None
     bridge = Bridge(job)
 
     def on_connected() -> None:
@@ -121,7 +117,16 @@ async def _reading(job: Job, connection: Connection) -> Reading:
             percent = TABLES_FROM + (TABLES_TO - TABLES_FROM) * number / total
             bridge.report(round(percent, 2), f"Processing table: {name}", current=number, total=total)
 
-    return await bridge.run(lambda: read(connection, on_connected=on_connected, on_table=on_table))
+    return await bridge.run(lambda: _reader()(connection, on_connected=on_connected, on_table=on_table))
+
+
+def _reader() -> Callable[..., Reading]:
+    """`schema.reader.read`, imported in the reading thread: SQLAlchemy takes a tenth of a second, and may be missing."""
+    try:
+        from trunkline.jobtypes.schema.reader import read
+    except ImportError as error:
+        raise Fail(f"{KIND} needs the package {error.name}. Install trunkline[schema] and retry the job.") from None
+    return read
 
 
 def _counts(reading: Reading) -> dict[str, Any]:
@@ -131,6 +136,7 @@ def _counts(reading: Reading) -> dict[str, Any]:
         "totalTables": reading.table_count,
         "totalViews": len(reading.tables) - reading.table_count,
         "totalColumns": reading.column_count,
+        "hiddenSchemas": len(reading.hidden_schemas),
         "unreadable": sum(table.unreadable is not None for table in reading.tables),
         "schemas": list(reading.schemas[:MOST_SCHEMA_NAMES]),
     }

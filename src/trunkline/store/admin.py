@@ -5,8 +5,6 @@ Always true: a database's name is quoted, and only names that start with `trunkl
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit, urlunsplit
-
 import asyncpg
 
 from trunkline.errors import InvalidInput
@@ -16,7 +14,9 @@ from trunkline.store.sqlstate import translated
 
 def database_url(url: str, name: str) -> str:
     """The same server and user, another database."""
-    return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
+    place, mark, query = url.partition("?")
+    scheme, _, rest = place.partition("://")
+    return f"{scheme}://{rest.partition('/')[0]}/{name}{mark}{query}"
 
 
 async def create_database(admin_url: str, name: str, *, template: str | None = None) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from uuid import uuid4
 
 import pytest
@@ -20,12 +21,15 @@ def trunkline_server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
     if given := os.environ.get("TRUNKLINE_TEST_DATABASE_URL"):
         yield given
         return
-    from trunkline.embedded import EmbeddedServer
+    from trunkline.embedded import EmbeddedServer, erase
+    from trunkline.errors import EmbeddedFailed
 
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "trunkline-postgres"
     with EmbeddedServer.start(folder, durable=False, bin_dir=os.environ.get("TRUNKLINE_PG_BIN_DIR")) as server:
         yield server.url
+    with suppress(EmbeddedFailed):
+        erase(folder)  # refused while another process of this run still owns it; the last one succeeds
 
 
 @pytest.fixture(scope="session")

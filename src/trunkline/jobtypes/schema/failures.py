@@ -10,6 +10,7 @@ from __future__ import annotations
 import enum
 import re
 import sqlite3
+from collections.abc import Sequence
 from typing import ClassVar
 
 from trunkline.connections import Connection, variable_of
@@ -121,12 +122,19 @@ def cause_of(error: BaseException) -> Cause:
 
 
 def translated(error: BaseException, connection: Connection) -> Fail | SchemaReadFailed:
-    """The exception to raise instead of `error`; raise it `from None`, so that the driver's own text stays behind."""
+    """The exception to raise instead of `error`, outside of its `except`, so that the driver's own text stays behind."""
     cause = cause_of(error)
     what = f"Cannot read {connection}: {cause.value}{_detail(error, connection)}."
     if cause in FINAL:
         return Fail(f"{what} {REMEDY[cause].format(variable=variable_of(connection.id))}")
     return SchemaReadFailed(f"{what} It is tried again while attempts are left.")
+
+
+def hidden(connection: Connection, schemas: Sequence[str]) -> Fail:
+    """The exception for a database that has schemas of which the user may use none."""
+    names = ", ".join(schemas[:5]) + (", ..." if len(schemas) > 5 else "")
+    what = f"Cannot read {connection}: {Cause.permission.value} (no USAGE on any of its {len(schemas)} schemas: {names})."
+    return Fail(f"{what} {REMEDY[Cause.permission]}")
 
 
 def _detail(error: BaseException, connection: Connection) -> str:

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, NullPool, column, create_engine, inspect, select,
 from sqlalchemy.engine import make_url
 
 from trunkline.connections import Connection
-from trunkline.jobtypes.schema.shape import Types
+from trunkline.jobtypes.schema.shape import Schemas, Types
 
 SYSTEM_SCHEMAS = frozenset({"information_schema", "mysql", "performance_schema", "sys"})
 GROUP = 1  # every table is a SHOW CREATE TABLE of its own, so progress and cancellation may be as fine as that
@@ -50,11 +50,11 @@ def begin(session: Session) -> None:
     """Nothing to prepare: the session was made read-only when it was opened."""
 
 
-def schemas(session: Session) -> list[str]:
-    """The database in the URL, or all that the user may see except the server's own."""
+def schemas(session: Session) -> Schemas:
+    """The database in the URL, or all that the user may see except the server's own; what it may not, it cannot name."""
     chosen = session.engine.url.database
     names = [chosen] if chosen else inspect(session).get_schema_names()
-    return sorted(name for name in names if name.lower() not in SYSTEM_SCHEMAS)
+    return sorted(name for name in names if name.lower() not in SYSTEM_SCHEMAS), []
 
 
 def type_names(session: Session, schema: str, tables: list[str]) -> Types:

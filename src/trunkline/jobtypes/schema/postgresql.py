@@ -10,13 +10,12 @@ from __future__ import annotations
 from urllib.parse import unquote
 
 from sqlalchemy import Connection as Session
-from sqlalchemy import Engine, NullPool, and_, column, create_engine, func, inspect, select, table
+from sqlalchemy import Engine, NullPool, and_, column, create_engine, func, select, table
 from sqlalchemy.engine import make_url
 
 from trunkline.connections import Connection
-from trunkline.jobtypes.schema.shape import Types
+from trunkline.jobtypes.schema.shape import Schemas, Types
 
-SYSTEM_SCHEMAS = frozenset({"information_schema", "pg_catalog", "pg_toast"})
 GROUP = 500  # a bulk question costs the same for one table as for many; a cancellation waits for one group
 HAS_MATERIALIZED_VIEWS = True
 CONNECT_S = 10
@@ -67,9 +66,20 @@ def begin(session: Session) -> None:
     )
 
 
-def schemas(session: Session) -> list[str]:
-    """Schemas of people: neither the catalogs nor anybody's temporary tables."""
-    return sorted(name for name in inspect(session).get_schema_names() if name not in SYSTEM_SCHEMAS)
+def schemas(session: Session) -> Schemas:
+    """Schemas of people: neither the catalogs nor anybody's temporary tables.
+
+    Those the role has no USAGE on are hidden: the catalog shows their tables, but resolving the sequence of an identity
+    column there is refused, which would end the whole reading.
+    """
+    may_use = func.has_schema_privilege(pg_namespace.c.oid, "usage")
+    found = session.execute(
+        select(pg_namespace.c.nspname, may_use)
+        .where(~pg_namespace.c.nspname.startswith("pg_", autoescape=True))
+        .where(pg_namespace.c.nspname != "information_schema")
+    )
+    rows = sorted((name, usable) for name, usable in found)
+    return [name for name, usable in rows if usable], [name for name, usable in rows if not usable]
 
 
 def type_names(session: Session, schema: str, tables: list[str]) -> Types:

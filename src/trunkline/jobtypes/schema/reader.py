@@ -17,10 +17,10 @@ from sqlalchemy import Engine, inspect
 from sqlalchemy.exc import DBAPIError, SAWarning, SQLAlchemyError
 
 from trunkline.connections import Connection, Dialect
-from trunkline.jobtypes.schema import mysql, postgresql, sqlite
+from trunkline.jobtypes.schema import failures, mysql, postgresql, sqlite
 from trunkline.jobtypes.schema.assemble import Facts, assemble
 from trunkline.jobtypes.schema.failures import Cause, cause_of, translated
-from trunkline.jobtypes.schema.shape import Reading, Table, TableKind, Types
+from trunkline.jobtypes.schema.shape import Reading, Schemas, Table, TableKind, Types
 
 OnTable = Callable[[int, int, str], None]  # number from 1, how many, name
 DENIED = "The user may not read its definition."
@@ -38,8 +38,8 @@ class Source(Protocol):
     def begin(self, session: Session) -> None:
         """Prepare the one transaction of the reading."""
 
-    def schemas(self, session: Session) -> list[str]:
-        """Names of the schemas to read, sorted."""
+    def schemas(self, session: Session) -> Schemas:
+        """Names of the schemas to read, and of those that cannot be."""
 
     def type_names(self, session: Session, schema: str, tables: list[str]) -> Types:
         """The database's own words for the types, at least of `tables`."""
@@ -70,7 +70,7 @@ def read(connection: Connection, *, on_connected: Callable[[], None], on_table: 
         with session:
             source.begin(session)
             on_connected()
-            return _Run(session, source, connection.dialect, on_table).reading()
+            return _Run(session, source, connection, on_table).reading()
     except SQLAlchemyError as error:
         failure = translated(error, connection)
     raise failure  # outside of the handler, so that the driver's words do not travel along as its context
@@ -88,22 +88,24 @@ def _opened(source: Source, connection: Connection) -> Session:
 class _Run:
     """One reading: the session it has and what it tells on the way."""
 
-    def __init__(self, session: Session, source: Source, dialect: Dialect, on_table: OnTable) -> None:
+    def __init__(self, session: Session, source: Source, connection: Connection, on_table: OnTable) -> None:
         self._session = session
         self._source = source
-        self._dialect = dialect
+        self._connection = connection
         self._on_table = on_table
         self._inspector = inspect(session)
         self._seen = 0
         self._total = 0
 
     def reading(self) -> Reading:
-        schemas = self._source.schemas(self._session)
+        schemas, hidden = self._source.schemas(self._session)
+        if hidden and not schemas:
+            raise failures.hidden(self._connection, hidden)
         named = {schema: self._names(schema) for schema in schemas}
         self._total = sum(len(names) for names in named.values())
         tables = [table for schema, names in named.items() for table in self._tables(schema, names)]
         tables.sort(key=lambda table: (table.schema, table.name))
-        return Reading(dialect=self._dialect, schemas=tuple(schemas), tables=tuple(tables))
+        return Reading(self._connection.dialect, tuple(schemas), tuple(tables), tuple(hidden))
 
     def _names(self, schema: str) -> dict[str, TableKind]:
         """Tables first, then views; within each by name."""

@@ -11,6 +11,7 @@ from typing import Literal
 import msgspec
 
 Types = dict[str, dict[str, str]]  # table -> column -> the database's own words for its type
+Schemas = tuple[list[str], list[str]]  # names of those that can be read, and of those the user may not use; sorted
 TableKind = Literal["table", "view", "materializedView"]
 
 
@@ -83,6 +84,7 @@ class Reading(Part, frozen=True):
     dialect: Literal["postgresql", "mysql", "sqlite"]
     schemas: tuple[str, ...]
     tables: tuple[Table, ...]
+    hidden_schemas: tuple[str, ...] = ()  # there, but the user may not use them, so their tables are not among `tables`
 
     @property
     def table_count(self) -> int:

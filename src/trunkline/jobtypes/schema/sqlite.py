@@ -14,7 +14,7 @@ from sqlalchemy import Engine, NullPool, column, create_engine, func, inspect, s
 from sqlalchemy.engine import make_url
 
 from trunkline.connections import Connection
-from trunkline.jobtypes.schema.shape import Types
+from trunkline.jobtypes.schema.shape import Schemas, Types
 
 GROUP = 1  # every table is a few pragmas of its own
 HAS_MATERIALIZED_VIEWS = False
@@ -35,9 +35,9 @@ def begin(session: Session) -> None:
     """Nothing to prepare: the file is read-only already."""
 
 
-def schemas(session: Session) -> list[str]:
+def schemas(session: Session) -> Schemas:
     """The one schema a file has; attached databases belong to a session, not to the file."""
-    return ["main"]
+    return ["main"], []
 
 
 def type_names(session: Session, schema: str, tables: list[str]) -> Types:

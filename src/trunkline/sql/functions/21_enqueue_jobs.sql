@@ -10,6 +10,9 @@ as $$
 declare
   v_now timestamptz := trunkline.now();
 begin
+  if not exists (select from unnest(p_keys) as k where k is not null) then
+    return p_ids;
+  end if;
   insert into trunkline.idempotency as i (tenant_id, kind_id, key, job_id, expires_at)
   select distinct on (k.kind_id, u.key) p_tenant_id, k.kind_id, u.key, u.id, v_now + make_interval(secs => (u.options ->> 'idempotency_window')::float8)
     from unnest(p_ids, p_kinds, p_keys, p_options) with ordinality as u (id, kind, key, options, n)
@@ -30,7 +33,8 @@ language sql immutable parallel safe as
 $$ select case when p_slot_s is null then p_key else p_key || '@' || (floor(extract(epoch from p_now)::float8 / p_slot_s) * p_slot_s)::bigint end $$;
 
 -- Who holds each unique key of a flush: the live job with that key, else the asking job. `unique_replace` first removes a
--- holder that has not started (it ends cancelled, "replaced") and takes the key over from one that runs.
+-- holder that has not started (it ends cancelled, "replaced") and takes the key over from one that runs; of several in one
+-- flush the last stays, as if they had come one by one.
 create or replace function trunkline.take_unique(p_tenant_id bigint, p_ids uuid[], p_queues text[], p_keys text[], p_options json[])
 returns uuid[]
 language plpgsql security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan set enable_hashjoin = off set enable_mergejoin = off
@@ -39,10 +43,14 @@ declare
   v_now timestamptz := trunkline.now();
   v_replaced uuid[];
 begin
+  if not exists (select from unnest(p_keys) as k where k is not null) then
+    return p_ids;
+  end if;
   select array_agg(h.job_id) into v_replaced
     from (select u.job_id from trunkline.unique_key as u
             join trunkline.queue as q on q.tenant_id = p_tenant_id and q.queue_id = u.queue_id
-            join unnest(p_queues, p_keys, p_options) as a (queue, key, options) on a.queue = q.name and a.key = u.key
+            join unnest(p_queues, p_keys, p_options) as a (queue, key, options)
+              on a.queue = q.name and u.key = trunkline.slot_key(a.key, (a.options ->> 'unique_for')::float8, v_now)
            where u.tenant_id = p_tenant_id and (a.options ->> 'unique_replace')::boolean
            order by u.queue_id, u.key
              for update of u) as h;
@@ -55,9 +63,10 @@ begin
          to_timestamp((floor(extract(epoch from v_now)::float8 / s.slot_s) + 1) * s.slot_s)
     from unnest(p_ids, p_queues, p_keys, p_options) with ordinality as u (id, queue, key, options, n)
     join trunkline.queue as q on q.tenant_id = p_tenant_id and q.name = u.queue
-   cross join lateral (select (u.options ->> 'unique_for')::float8 as slot_s, trunkline.slot_key(u.key, (u.options ->> 'unique_for')::float8, v_now) as key) as s
+   cross join lateral (select (u.options ->> 'unique_for')::float8 as slot_s, trunkline.slot_key(u.key, (u.options ->> 'unique_for')::float8, v_now) as key,
+                             coalesce((u.options ->> 'unique_replace')::boolean, false) as replaces) as s
    where u.key is not null
-   order by q.queue_id, s.key, u.n
+   order by q.queue_id, s.key, s.replaces desc, case when s.replaces then -u.n else u.n end
       on conflict (tenant_id, queue_id, key) do update set job_id = excluded.job_id, expires_at = excluded.expires_at where h.expires_at <= v_now;
   return array(
     select case when u.key is null then u.id
@@ -74,7 +83,9 @@ create or replace function trunkline.enqueue_jobs(
   p_tenant_id bigint, p_ids uuid[], p_kinds text[], p_queues text[], p_priorities smallint[], p_payloads json[], p_users text[],
   p_options json[], p_run_ats timestamptz[], p_idempotency_keys text[], p_unique_keys text[])
 returns table (id uuid, created boolean)
-language plpgsql security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan set enable_hashjoin = off set enable_mergejoin = off set jit = off
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
 as $$
 #variable_conflict use_column
 declare
@@ -83,13 +94,18 @@ declare
   v_firsts uuid[];
   v_holders uuid[];
   v_queue_ids integer[];
+  v_there uuid[];
 begin
   perform trunkline.check_ids(p_ids);
   perform trunkline.ensure_names(p_tenant_id, p_queues, p_kinds, p_priorities);
-  v_firsts := trunkline.take_idempotency(p_tenant_id, p_ids, p_kinds, p_idempotency_keys, p_options);
+  -- A job that is there already may have ended and freed its keys: it asks for none again, and replaces nobody.
+  v_there := array(select j.id from trunkline.job as j where j.tenant_id = p_tenant_id and j.id = any (p_ids));
+  v_firsts := trunkline.take_idempotency(p_tenant_id, p_ids, p_kinds,
+    array(select case when u.id <> all (v_there) then u.key end from unnest(p_ids, p_idempotency_keys) with ordinality as u (id, key, n) order by u.n), p_options);
   -- A job that lost its idempotency key is an old job: it asks for no unique key.
   v_holders := trunkline.take_unique(p_tenant_id, p_ids, p_queues,
-    array(select case when u.first = u.id then u.key end from unnest(p_ids, v_firsts, p_unique_keys) with ordinality as u (id, first, key, n) order by u.n), p_options);
+    array(select case when u.first = u.id and u.id <> all (v_there) then u.key end
+            from unnest(p_ids, v_firsts, p_unique_keys) with ordinality as u (id, first, key, n) order by u.n), p_options);
   -- Nothing was created under an idempotency key whose job then lost its unique key.
   delete from trunkline.idempotency as i using unnest(p_ids, v_firsts, v_holders) as u (id, first, holder), trunkline.kind as k
    where u.first = u.id and u.holder <> u.id and k.tenant_id = p_tenant_id
@@ -97,12 +113,15 @@ begin
   perform pg_current_xact_id();
   v_ord := trunkline.ord_now();
   with body as (
-    select u.*, q.queue_id, k.kind_id, case when u.unique_key is null then 0 else 1 end as traits
+    select distinct on (u.id) u.id, u.n, u.priority, u.payload, u.user_id, u.options, q.queue_id, k.kind_id,
+           case when u.unique_key is null then 0 else 1 end as traits,
+           coalesce(u.run_at, v_now + make_interval(secs => (u.options ->> 'delay')::float8)) as run_at
       from unnest(p_ids, p_kinds, p_queues, p_priorities, p_payloads, p_users, p_options, p_run_ats, p_unique_keys, v_firsts, v_holders)
              with ordinality as u (id, kind, queue, priority, payload, user_id, options, run_at, unique_key, first, holder, n)
       join trunkline.queue as q on q.tenant_id = p_tenant_id and q.name = u.queue
       join trunkline.kind as k on k.tenant_id = p_tenant_id and k.name = u.kind
      where u.first = u.id and u.holder = u.id
+     order by u.id, u.n                                                                            -- an id said twice is one job
   ), kept as (
     insert into trunkline.job (tenant_id, id, created_at, queue_id, kind_id, payload, user_id, options)
     select p_tenant_id, b.id, clock_timestamp(), b.queue_id, b.kind_id, b.payload, b.user_id, b.options from body as b
@@ -120,6 +139,8 @@ begin
   if v_queue_ids is not null then
     perform trunkline.wake(v_queue_ids);
   end if;
-  return query select case when u.first <> u.id then u.first else u.holder end, u.first = u.id and u.holder = u.id
+  -- The holder of an idempotency key may be of this very flush and have lost its own unique key.
+  return query select case when u.first <> u.id then coalesce((select f.holder from unnest(p_ids, v_holders) as f (id, holder) where f.id = u.first limit 1), u.first)
+                           else u.holder end, u.first = u.id and u.holder = u.id
                  from unnest(p_ids, v_firsts, v_holders) with ordinality as u (id, first, holder, n) order by u.n;
 end $$;

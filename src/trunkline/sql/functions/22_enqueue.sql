@@ -32,54 +32,81 @@ begin
   end if;
 end $$;
 
+-- Refuses options that a worker could not read later: each has its JSON type and its range, the same as in Python.
 create or replace function trunkline.check_options(p_options jsonb) returns void
 language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
 declare
-  v_known constant text[] := '{queue,priority,run_at,delay,id,user_id,retry_limit,retry_delay,retry_backoff,retry_max_delay,retry_jitter,timeout,expires_at,idempotency_key,idempotency_window,unique_key,unique_for,unique_replace,dead_letter,traceparent}';
-  v_bad text;
-  v_low float8;
+  v_rules constant jsonb := '{"priority": [0, 100], "delay": [0, 315360000], "retry_limit": [0, 1000], "retry_delay": [0, 31536000],
+    "retry_max_delay": [0, 31536000], "retry_jitter": [0, 1], "timeout": [0.01, 2592000], "idempotency_window": [0.001, 31536000],
+    "unique_for": [1, 31536000], "retry_backoff": "boolean", "unique_replace": "boolean", "queue": "name", "dead_letter": "name",
+    "user_id": 500, "idempotency_key": 500, "unique_key": 500, "traceparent": 100, "id": 36, "run_at": 60, "expires_at": 60}';
+  v_name text;
+  v_value jsonb;
+  v_rule jsonb;
+  v_needs text;
 begin
-  select k into v_bad from jsonb_object_keys(p_options) as k where k <> all (v_known) limit 1;
-  if found then
-    raise exception using errcode = 'TL001', message = format('option %L is unknown: need one of %s', left(v_bad, 80), array_to_string(v_known, ', '));
+  if jsonb_typeof(p_options) <> 'object' then
+    raise exception using errcode = 'TL001', message = format('options are %s: need a JSON object', left(p_options::text, 80));
   end if;
-  if (p_options ->> 'priority')::numeric not between 0 and 100 then
-    raise exception using errcode = 'TL001', message = format('priority is %s: need 0 to 100, higher first', p_options ->> 'priority');
-  end if;
-  foreach v_bad in array '{delay,retry_limit,retry_delay,retry_max_delay,retry_jitter}'::text[] loop
-    v_low := (p_options ->> v_bad)::float8;
-    if v_low < 0 or v_low > 31536000 or v_low = 'NaN' then
-      raise exception using errcode = 'TL001', message = format('%s is %s: need 0 to 31536000', v_bad, v_low);
+  for v_name, v_value in select * from jsonb_each(p_options) loop
+    v_rule := v_rules -> v_name;
+    v_needs := case
+      when v_rule is null then 'to be one of ' || (select string_agg(k, ', ') from jsonb_object_keys(v_rules) as k)
+      when v_rule = '"name"' then case when jsonb_typeof(v_value) <> 'string' then 'text' end
+      when v_rule = '"boolean"' then case when jsonb_typeof(v_value) <> 'boolean' then 'true or false' end
+      when jsonb_typeof(v_rule) = 'number' then
+        case when jsonb_typeof(v_value) <> 'string' or length(v_value #>> '{}') not between 1 and v_rule::integer then format('text of 1 to %s characters', v_rule) end
+      when jsonb_typeof(v_value) <> 'number' then format('a number from %s to %s', v_rule -> 0, v_rule -> 1)
+      when v_value not between v_rule -> 0 and v_rule -> 1 then format('a number from %s to %s', v_rule -> 0, v_rule -> 1)
+      when v_name in ('priority', 'retry_limit') and (v_value::numeric % 1) <> 0 then 'an integer' end;
+    if v_needs is not null then
+      raise exception using errcode = 'TL001', message = format('option %s is %s: need %s', left(v_name, 80), left(v_value::text, 80), v_needs);
+    end if;
+    if v_rule = '"name"' then
+      perform trunkline.check_name(replace(v_name, 'dead_letter', 'dead_letter queue'), v_value #>> '{}');
     end if;
   end loop;
-  foreach v_bad in array '{timeout,idempotency_window,unique_for}'::text[] loop
-    v_low := (p_options ->> v_bad)::float8;
-    if v_low <= 0 or v_low > 31536000 or v_low = 'NaN' then
-      raise exception using errcode = 'TL001', message = format('%s is %s: need more than 0, at most 31536000 seconds', v_bad, v_low);
-    end if;
-  end loop;
-  if p_options ? 'dead_letter' then
-    perform trunkline.check_name('dead_letter queue', p_options ->> 'dead_letter');
-  end if;
-exception when invalid_text_representation or numeric_value_out_of_range then
-  raise exception using errcode = 'TL001', message = format('options %s: %s', left(p_options::text, 200), sqlerrm);
+end $$;
+
+-- A moment given as text, with a time zone or in UTC.
+create or replace function trunkline.option_time(p_name text, p_text text) returns timestamptz
+language plpgsql stable set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
+begin
+  return p_text::timestamptz;
+exception when data_exception then
+  raise exception using errcode = 'TL001', message = format('%s is %L: need a time such as 2027-01-31T12:00:00Z', p_name, left(p_text, 80));
 end $$;
 
 -- Answers the job's id; where a key already has a holder, the holder's id.
 create or replace function trunkline.enqueue(p_kind text, p_payload json default '{}', p_options jsonb default '{}', p_tenant text default 'default') returns uuid
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  v_tenant_id bigint := trunkline.tenant_id(p_tenant);
+  v_options jsonb := jsonb_strip_nulls(coalesce(p_options, '{}'));
   v_kind text := trunkline.kind_name(p_kind);
-  v_run_at timestamptz := coalesce((p_options ->> 'run_at')::timestamptz, trunkline.now() + make_interval(secs => (p_options ->> 'delay')::float8));
-  v_rest jsonb := p_options - '{queue,priority,run_at,delay,id,user_id,idempotency_key}'::text[];
-  v_id uuid;
+  v_run_at timestamptz;
+  v_kept jsonb;
+  v_id uuid := trunkline.new_id();
 begin
   perform trunkline.check_payload(p_payload);
-  perform trunkline.check_options(p_options);
-  select e.id into v_id from trunkline.enqueue_jobs(v_tenant_id,
-    array[coalesce((p_options ->> 'id')::uuid, trunkline.new_id())], array[v_kind], array[coalesce(p_options ->> 'queue', v_kind)],
-    array[coalesce((p_options ->> 'priority')::smallint, 0::smallint)], array[p_payload], array[p_options ->> 'user_id'],
-    array[case when v_rest <> '{}' then v_rest::json end], array[v_run_at], array[p_options ->> 'idempotency_key'], array[p_options ->> 'unique_key']) as e;
+  perform trunkline.check_options(v_options);
+  if v_options ? 'run_at' and v_options ? 'delay' then
+    raise exception using errcode = 'TL001', message = 'run_at and delay are both given: need one of them';
+  end if;
+  v_run_at := trunkline.option_time('run_at', v_options ->> 'run_at');
+  v_kept := v_options - '{queue,priority,run_at,id,user_id,idempotency_key}'::text[];
+  if v_kept ? 'expires_at' then              -- kept in the one form that workers read
+    v_kept := v_kept || jsonb_build_object('expires_at',
+      to_char(trunkline.option_time('expires_at', v_kept ->> 'expires_at') at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"'));
+  end if;
+  if v_options ? 'id' then
+    if v_options ->> 'id' !~ '^[0-9A-Fa-f]{8}-([0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}$' then
+      raise exception using errcode = 'TL003', message = format('job id %L: need a UUIDv7', left(v_options ->> 'id', 80));
+    end if;
+    v_id := (v_options ->> 'id')::uuid;
+  end if;
+  select e.id into v_id from trunkline.enqueue_jobs(trunkline.tenant_id(p_tenant),
+    array[v_id], array[v_kind], array[coalesce(v_options ->> 'queue', v_kind)],
+    array[coalesce((v_options ->> 'priority')::numeric, 0)::smallint], array[p_payload], array[v_options ->> 'user_id'],
+    array[case when v_kept <> '{}' then v_kept::json end], array[v_run_at], array[v_options ->> 'idempotency_key'], array[v_options ->> 'unique_key']) as e;
   return v_id;
 end $$;

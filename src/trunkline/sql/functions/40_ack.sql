@@ -19,7 +19,8 @@ declare
   v_keyed uuid[];
 begin
   with report as materialized (
-    select a.job_id, a.attempt, a.result from unnest(p_job_ids, p_attempts, p_results) as a (job_id, attempt, result)
+    select distinct on (a.job_id, a.attempt) a.job_id, a.attempt, a.result                         -- a job named twice is one
+      from unnest(p_job_ids, p_attempts, p_results) as a (job_id, attempt, result)
   ), gone as (
     delete from trunkline.lease as l
      where l.tenant_id = p_tenant_id and l.job_id = any (p_job_ids)

@@ -13,7 +13,8 @@ $$ select least(p_delay_s * case when p_backoff then power(2, least(p_failures -
 --   snoozed, retry_after, no_handler   runs again after `p_delays` seconds; no failure counted
 --   released            back to its place in line; no failure counted
 --   cancelled           ended `cancelled`; so is every ending but success once a cancel was asked for
--- Answers a row for each lease that still held; a job that is missing there is no longer the reporter's.
+-- Answers a row for each lease that still held and for each report that was written before (its answer was lost); a job
+-- that is missing there is no longer the reporter's.
 -- Locks in job order and is planner-proof, as ack_completed is.
 create or replace function trunkline.settle(
   p_tenant_id bigint, p_job_ids uuid[], p_attempts integer[], p_endings text[], p_errors json[], p_delays float8[])
@@ -28,10 +29,13 @@ declare
   v_ord bigint;
   v_settled trunkline.settled[];
 begin
+  perform trunkline.check_endings(p_endings);
   perform pg_current_xact_id();
   v_ord := trunkline.ord_now();
   with report as materialized (
-    select a.* from unnest(p_job_ids, p_attempts, p_endings, p_errors, p_delays) as a (job_id, attempt, ending, error, delay_s)
+    select distinct on (a.job_id, a.attempt) a.job_id, a.attempt, a.ending, a.error, coalesce(a.delay_s, 0) as delay_s
+      from unnest(p_job_ids, p_attempts, p_endings, p_errors, p_delays) with ordinality as a (job_id, attempt, ending, error, delay_s, n)
+     order by a.job_id, a.attempt, a.n                                                             -- said twice: the first counts
   ), taken as (
     delete from trunkline.lease as l
      where l.tenant_id = p_tenant_id and l.job_id = any (p_job_ids)
@@ -46,7 +50,7 @@ begin
            case when g.ending = 'released' then 'ready'
                 when g.ending in ('snoozed', 'retry_after', 'no_handler') then 'deferred'
                 when g.ending = 'cancelled' then 'cancelled'
-                when g.ending = 'fatal' or d.failures_now > coalesce((j.options ->> 'retry_limit')::integer, k.retry_limit) then 'failed'
+                when g.ending = 'fatal' or d.failures_now > coalesce((j.options ->> 'retry_limit')::float8, k.retry_limit) then 'failed'
                 when g.ending = 'lost' then 'ready'
                 else 'deferred' end as next,
            v_now + make_interval(secs => case when g.ending in ('failed', 'timed_out')
@@ -81,7 +85,41 @@ begin
     into v_settled from judged as g;
   perform trunkline.after_settle(p_tenant_id, v_settled);
   return query select s.job_id, s.attempt, s.next, case when s.next = 'deferred' then s.run_at end from unnest(v_settled) as s;
+  if cardinality(p_job_ids) > coalesce(cardinality(v_settled), 0) then
+    return query select b.* from trunkline.settled_before(p_tenant_id, p_job_ids, p_attempts, p_endings, p_errors) as b
+                  where (b.job_id, b.attempt) not in (select s.job_id, s.attempt from unnest(v_settled) as s);
+  end if;
 end $$;
+
+create or replace function trunkline.check_endings(p_endings text[]) returns void
+language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
+declare
+  v_known constant text[] := '{failed,timed_out,lost,fatal,snoozed,retry_after,no_handler,released,cancelled}';
+  v_bad text;
+begin
+  select coalesce(e, 'null') into v_bad from unnest(p_endings) as e where e is null or e <> all (v_known) limit 1;
+  if found then
+    raise exception using errcode = 'TL001', message = format('ending %L: need one of %s', left(v_bad, 80), array_to_string(v_known, ', '));
+  end if;
+end $$;
+
+-- Which of these reports were written before, and where their jobs stand: an attempt that was noted with the same ending and
+-- error (a rescue writes other words), or a job that waits since this very attempt and has no note of it. Reads only.
+create or replace function trunkline.settled_before(p_tenant_id bigint, p_job_ids uuid[], p_attempts integer[], p_endings text[], p_errors json[])
+returns table (job_id uuid, attempt integer, next text, run_at timestamptz)
+language sql stable security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+  select distinct on (a.job_id, a.attempt) a.job_id, a.attempt,
+         case when o.job_id is not null then (array['completed', 'failed', 'cancelled'])[o.state] when r.job_id is not null then 'ready' else 'deferred' end, d.run_at
+    from unnest(p_job_ids, p_attempts, p_endings, p_errors) as a (job_id, attempt, ending, error)
+    left join trunkline.attempt as n on n.tenant_id = p_tenant_id and n.job_id = a.job_id and n.attempt = a.attempt
+    left join trunkline.outcome as o on o.tenant_id = p_tenant_id and o.job_id = a.job_id and o.attempt = a.attempt
+    left join trunkline.ready as r on r.tenant_id = p_tenant_id and r.job_id = a.job_id and r.attempt = a.attempt
+    left join trunkline.deferred as d on d.tenant_id = p_tenant_id and d.job_id = a.job_id and d.attempt = a.attempt
+   where (n.ending in ('cancelled', case a.ending when 'fatal' then 'failed' else a.ending end) and n.error::text is not distinct from a.error::text)
+      or (n.ending is null and a.ending = 'released' and r.job_id is not null)
+      or (n.ending is null and a.ending in ('snoozed', 'retry_after', 'no_handler') and coalesce(r.job_id, d.job_id) is not null)
+$$;
 
 -- Signals, freed keys and dead-letter copies of a settled flush. A released job returns to a place that marks have passed: every
 -- claimer of its queue is told to look there again (a scan from the front, once a minute, finds it if the signal is lost).
