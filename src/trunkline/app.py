@@ -104,6 +104,8 @@ class Trunkline:
         Args:
             migrate: True applies migrations, False only checks; None applies them to the embedded database only.
         """
+        if self._store is not None:
+            return self._store
         async with self._opening:
             if self._store is None:
                 settings = self.settings

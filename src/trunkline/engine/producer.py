@@ -47,6 +47,7 @@ class Producer:
         self._timeout_s = timeout_s
         self._waiting: list[_Waiting] = []
         self._flusher: asyncio.Task[None] | None = None
+        self._busy = False  # a flush is under way; who comes now waits for the next
         self._can_copy: bool | None = None
         self.flushes = 0
 
@@ -56,11 +57,22 @@ class Producer:
         Raises:
             Unavailable: the database was away for the whole timeout; the job may or may not exist: enqueue again with its id.
         """
+        if not self._busy:
+            self._busy = True
+            try:
+                return (await self._safely(tenant_id, [job]))[0]  # nobody to share with: no task, no future
+            finally:
+                self._busy = False
+                self._start_flusher()
         future: asyncio.Future[Enqueued] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(tenant_id, job, future))
-        if self._flusher is None or self._flusher.done():
-            self._flusher = asyncio.get_running_loop().create_task(self._flush_all())
         return await future
+
+    def _start_flusher(self) -> None:
+        """Write for those who came while a flush was under way."""
+        if self._waiting and not self._busy:
+            self._busy = True
+            self._flusher = asyncio.get_running_loop().create_task(self._flush_all())
 
     async def many(self, tenant_id: int, jobs: Sequence[NewJob]) -> list[Enqueued]:
         """Enqueue a list, in its order. Each chunk (20,000 plain jobs, or 1,000 others) is one transaction."""
@@ -90,13 +102,16 @@ class Producer:
             await self._flusher
 
     async def _flush_all(self) -> None:
-        while self._waiting:
-            batch, self._waiting = self._waiting[:MAX_FLUSH], self._waiting[MAX_FLUSH:]
-            by_tenant: dict[int, list[_Waiting]] = defaultdict(list)
-            for waiting in batch:
-                by_tenant[waiting.tenant_id].append(waiting)
-            for tenant_id, group in by_tenant.items():
-                await self._flush(tenant_id, group)
+        try:
+            while self._waiting:
+                batch, self._waiting = self._waiting[:MAX_FLUSH], self._waiting[MAX_FLUSH:]
+                by_tenant: dict[int, list[_Waiting]] = defaultdict(list)
+                for waiting in batch:
+                    by_tenant[waiting.tenant_id].append(waiting)
+                for tenant_id, group in by_tenant.items():
+                    await self._flush(tenant_id, group)
+        finally:
+            self._busy = False
 
     async def _flush(self, tenant_id: int, group: list[_Waiting]) -> None:
         try:
@@ -139,7 +154,10 @@ class Producer:
             for start in range(0, len(jobs), MAX_FLUSH):
                 done += [Enqueued(*row) for row in await enqueue.jobs(self._store, tenant_id, jobs[start : start + MAX_FLUSH])]
             return done
-        await (copy.copy if by_copy else enqueue.plain)(self._store, tenant_id, jobs)
+        if len(jobs) == 1:
+            await enqueue.one(self._store, tenant_id, jobs[0])
+        else:
+            await (copy.copy if by_copy else enqueue.plain)(self._store, tenant_id, jobs)
         return [Enqueued(job.id, True) for job in jobs]
 
     async def _may_copy(self) -> bool:

@@ -28,6 +28,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "unique_for": (1, YEAR_S),
 }
 _NOTHING = (None,) * 6
+_PLAIN = (None,) * 5  # user, options, time and keys
 _blank, _set = object.__new__, object.__setattr__
 _WHOLE = ("retry_limit",)
 _FLAGS = ("retry_backoff", "unique_replace")
@@ -51,7 +52,7 @@ class NewJob(NamedTuple):
     @property
     def is_plain(self) -> bool:
         """Whether it has nothing but a body, so that the fast paths may take it."""
-        return self.options is None and self.run_at is None and self.idempotency_key is None and self.unique_key is None
+        return self[5:] == _PLAIN
 
 
 def new_job(
@@ -88,6 +89,10 @@ def new_job(
     line = name if queue is None else checked_name("queue", queue)
     if not options and (id, user_id, run_at, delay, idempotency_key, unique_key) == _NOTHING:
         return NewJob(new_id(), name, line, priority, text)
+    if delay is not None:
+        if run_at is not None:
+            raise InvalidInput("run_at and delay are both given: need one of them.")
+        options["delay"] = delay
     return NewJob(
         id=new_id() if id is None else as_uuid(id),
         kind=name,

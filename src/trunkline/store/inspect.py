@@ -1,21 +1,24 @@
 """Read-only questions about the health of an installation and about why one job stands where it stands.
 
-Always true: nothing here writes or waits for a lock; each count stops at a bound, so a question costs milliseconds whatever
+Always true: nothing here writes a row or waits for a lock; each count stops at a bound, so a question costs milliseconds whatever
 is queued; a question about the server alone works without our schema.
 Called by: cli (doctor, jobs show). Reads the catalog and the tables of schema trunkline.
 """
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import NamedTuple
-from uuid import UUID
+from typing import Literal, NamedTuple
+from uuid import UUID, uuid4
 
 import asyncpg
 
 from trunkline import sql
 from trunkline.store.pool import Store
+from trunkline.store.sqlstate import translated
 
 MOST = 10_000  # where counts stop: beyond it, "how many" is not the question any more
 LIVE_TABLES = ("ready", "deferred", "lease", "session", "duty")
@@ -23,6 +26,7 @@ LIVE_TABLES = ("ready", "deferred", "lease", "session", "duty")
 SERVER = """select current_setting('server_version_num')::int / 10000, current_setting('server_version'), current_database()::text,
        current_user::text, pg_has_role(current_user, 'pg_read_all_stats', 'member'), pg_backend_pid(),
        clock_timestamp() - pg_postmaster_start_time()"""
+NOTIFY = "select pg_notify($1, $2)"
 SETTINGS = "select name, setting from pg_settings where name = any($1)"
 CONNECTIONS = """select count(*) filter (where datname = current_database() and application_name like 'trunkline%'), count(*)
   from pg_stat_activity where backend_type = 'client backend'"""
@@ -67,6 +71,7 @@ SESSIONS = """select s.name, s.dead_at is null and s.expires_at > trunkline.now(
 PAUSED = f"""select t.name, q.name, q.paused_at,
        (select count(*) from (select from trunkline.ready as r where r.tenant_id = q.tenant_id and r.queue_id = q.queue_id limit {MOST}) as w)
   from trunkline.queue as q join trunkline.tenant as t on t.tenant_id = q.tenant_id where q.paused_at is not null order by 4 desc limit 20"""  # noqa: S608 - constants only
+HAS_READY = "select exists (select from trunkline.ready)"
 DEAD_LETTERS = f"""select count(*), min(finished_at) from (select o.finished_at from trunkline.outcome as o join trunkline.tenant as t
   on t.tenant_id = o.tenant_id and o.state = 2 limit {MOST}) as w"""  # noqa: S608 - constants only
 TENANTS = "select name, tenant_id from trunkline.tenant where tenant_id <> 0 order by tenant_id limit 1000"
@@ -96,6 +101,7 @@ class Server(NamedTuple):
     sees_all: bool
     backend_pid: int
     up_for: timedelta
+    is_behind_pooler: bool
 
 
 class Pin(NamedTuple):
@@ -141,31 +147,74 @@ class Standing(NamedTuple):
     cancel_requested_at: datetime | None
 
 
-async def server(conn: asyncpg.Connection) -> Server:
-    """The server behind a connection."""
-    return Server(*await conn.fetchrow(SERVER))
+async def server(store: Store) -> Server:
+    """The server behind the pool."""
+    async with store.connection() as conn:
+        row = await conn.fetchrow(SERVER)
+        # A pooler answers the handshake with a process number of its own.
+        return Server(*row, conn.get_server_pid() != row[5])
 
 
-async def settings(conn: asyncpg.Connection, names: Sequence[str]) -> dict[str, str]:
+async def round_trip_s(store: Store) -> float:
+    """How long the shortest question takes: the median of five, on one connection."""
+    took: list[float] = []
+    async with store.connection() as conn:
+        for _ in range(6):  # the first one also prepares the statement
+            began = time.perf_counter()
+            await conn.fetchval("select 1")
+            took.append(time.perf_counter() - began)
+    return sorted(took[1:])[2]
+
+
+async def clock_ahead_s(store: Store) -> float:
+    """How far the server's clock is ahead of this machine's, good to half a round trip."""
+    async with store.connection() as conn:
+        await conn.fetchval("select clock_timestamp()")
+        before = time.time()
+        there = await conn.fetchval("select clock_timestamp()")
+        return float(there.timestamp() - (before + time.time()) / 2)
+
+
+async def hear_itself(store: Store, *, within_s: float = 2.0) -> float | None:
+    """Seconds from a NOTIFY through the pool to a LISTEN on the signal connection; None: it did not come."""
+    url = store.settings.listen_url or store.settings.database_url
+    channel, token = f"{store.schema}:doctor", uuid4().hex
+    heard = asyncio.Event()
+    with translated():
+        conn = await asyncpg.connect(url, timeout=10, command_timeout=10, server_settings={"application_name": "trunkline-doctor"})
+        try:
+            await conn.add_listener(channel, lambda _, __, ___, said: heard.set() if said == token else None)
+            began = time.perf_counter()
+            await store.fetch(NOTIFY, channel, token)
+            await asyncio.wait_for(heard.wait(), within_s)
+            return time.perf_counter() - began
+        except TimeoutError:
+            return None
+        finally:
+            conn.terminate()
+
+
+async def settings(store: Store, names: Sequence[str]) -> dict[str, str]:
     """PostgreSQL settings by name, in their own units."""
-    return {row[0]: row[1] for row in await conn.fetch(SETTINGS, list(names))}
+    return {row[0]: row[1] for row in await store.fetch(SETTINGS, list(names))}
 
 
-async def connections(conn: asyncpg.Connection) -> tuple[int, int]:
+async def connections(store: Store) -> tuple[int, int]:
     """(ours to this database, everybody's to the server)."""
-    row = await conn.fetchrow(CONNECTIONS)
+    row = await store.fetchrow(CONNECTIONS)
+    assert row is not None
     return row[0], row[1]
 
 
-async def oldest_pin(conn: asyncpg.Connection, what: str) -> Pin | None:
-    """The oldest of `transaction`, `prepared` or `slot`; None: there is none."""
-    row = await conn.fetchrow(PINS, what)
+async def oldest_pin(store: Store, what: Literal["transaction", "prepared", "slot"]) -> Pin | None:
+    """The oldest of its sort; None: there is none."""
+    row = await store.fetchrow(PINS, what)
     return None if row is None else Pin(*row)
 
 
-async def roles(conn: asyncpg.Connection, names: Sequence[str]) -> set[str]:
+async def roles(store: Store, names: Sequence[str]) -> set[str]:
     """Which of these roles exist."""
-    return {row[0] for row in await conn.fetch(ROLES, list(names))}
+    return {row[0] for row in await store.fetch(ROLES, list(names))}
 
 
 async def tables(store: Store) -> list[TableHealth]:
@@ -210,6 +259,11 @@ async def declared_kinds(store: Store, tenant_id: int) -> list[str]:
 async def sessions(store: Store) -> list[SessionHealth]:
     """Processes that work or wait, and those that went away within the last minute; the newest 1,000."""
     return [SessionHealth(*row) for row in await store.fetch(SESSIONS)]
+
+
+async def has_ready(store: Store) -> bool:
+    """Whether any job is in line."""
+    return bool(await store.fetchval(HAS_READY))
 
 
 async def paused(store: Store) -> list[tuple[str, str, datetime, int]]:

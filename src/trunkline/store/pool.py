@@ -68,13 +68,13 @@ class Store:
     async def connection(self) -> AsyncIterator[asyncpg.Connection]:
         """A connection for several statements; exceptions become ours."""
         with translated():
-            async with self.pool.acquire() as conn:
+            async with self.pool.acquire(timeout=self.settings.command_timeout_s) as conn:
                 yield conn
 
     async def fetch(self, text: str, *args: Any, timeout: float | None = None) -> list[asyncpg.Record]:
         """All rows of one statement, spelled for the schema `trunkline`."""
         with translated():
-            async with self.pool.acquire() as conn:
+            async with self.pool.acquire(timeout=self.settings.command_timeout_s) as conn:
                 return await conn.fetch(self.sql(text), *args, timeout=timeout)  # type: ignore[no-any-return]
 
     async def fetchrow(self, text: str, *args: Any) -> asyncpg.Record | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import NamedTuple
+from uuid import UUID
 
 from trunkline.store.pool import Store
 
@@ -18,6 +19,7 @@ WATCH = "select trunkline.watch($1, $2)"
 PROMOTE = "select trunkline.promote($1)"
 KEEP_HISTORY = "select made, dropped, keys from trunkline.keep_history($1, $2, $3)"
 TENANT_ID = "select trunkline.tenant_id($1)"
+LEASES = "select tenant_id, job_id, attempt from trunkline.lease where session_id = $1"
 
 
 class Tick(NamedTuple):
@@ -73,3 +75,8 @@ async def keep_history(store: Store, session_id: int, retention_s: float, partit
 async def tenant_id(store: Store, name: str) -> int:
     """The tenant's id, made on first use."""
     return int(await store.fetchval(TENANT_ID, name))
+
+
+async def leases(store: Store, session_id: int) -> list[tuple[int, UUID, int]]:
+    """(tenant, job, attempt) of everything the session holds; reads the whole small table, so not for every second."""
+    return [(row[0], row[1], row[2]) for row in await store.fetch(LEASES, session_id)]

@@ -40,10 +40,8 @@ def translate(error: BaseException) -> errors.TrunklineError | None:
             return errors.Unavailable(f"the database cannot do this now ({state}: {error}). Try again; nothing half-done was kept.")
         if state in MISSING:
             return errors.SchemaOutdated(f"the database lacks something this version needs ({error}). Run: trunkline migrate")
-        if state == "22P02" or state == "22P05":
+        if state.startswith("22"):  # data exception; asyncpg says it too, before it sends a value that does not fit
             return errors.InvalidInput(f"the database refused a value: {error}")
-    if isinstance(error, asyncpg.DataError):  # an InterfaceError too, but no try again will make the value fit
-        return errors.InvalidInput(f"a value cannot be sent to the database: {error}")
     if isinstance(error, (asyncpg.InterfaceError, asyncpg.InternalClientError, ConnectionError, OSError)):
         return errors.Unavailable(f"the database cannot be reached ({type(error).__name__}: {error}). Try again when it is back.")
     if isinstance(error, (TimeoutError, asyncio.TimeoutError)):

@@ -61,6 +61,35 @@ begin
   perform trunkline.wake(v_queue_ids);
 end $$;
 
+-- One plain job: the same as enqueue_plain for an array of one, in a third of its time, because a single enqueue is mostly
+-- this function and a commit.
+create or replace function trunkline.enqueue_one(
+  p_tenant_id bigint, p_id uuid, p_kind text, p_queue text, p_priority smallint, p_payload json, p_user text) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  v_at timestamptz := clock_timestamp();
+  v_queue_id integer;
+  v_kind_id integer;
+begin
+  if p_id < trunkline.id_floor(v_at - interval '24 hours') or p_id >= trunkline.id_floor(v_at + interval '24 hours') then
+    perform trunkline.check_ids(array[p_id]);
+  end if;
+  select q.queue_id, k.kind_id into v_queue_id, v_kind_id
+    from trunkline.queue as q, trunkline.kind as k
+   where q.tenant_id = p_tenant_id and q.name = p_queue and p_priority = any (q.priorities) and k.tenant_id = p_tenant_id and k.name = p_kind;
+  if v_kind_id is null then
+    perform trunkline.enqueue_plain(p_tenant_id, array[p_id], array[p_kind], array[p_queue], array[p_priority], array[p_payload], array[p_user]);
+    return;
+  end if;
+  insert into trunkline.job (tenant_id, id, created_at, queue_id, kind_id, payload, user_id)
+  values (p_tenant_id, p_id, v_at, v_queue_id, v_kind_id, p_payload, p_user);
+  insert into trunkline.ready (tenant_id, ord, job_id, queue_id, attempt, priority, failures, traits)
+  values (p_tenant_id, trunkline.ord_now(), p_id, v_queue_id, 0, p_priority, 0, 0);
+  if exists (select from trunkline.session as s where v_queue_id = any (s.asleep_on) and s.expires_at > v_at) then
+    perform pg_notify(trunkline.channel(), 'wake ' || v_queue_id);
+  end if;
+end $$;
+
 -- Before a COPY of plain jobs into `job` and `ready` in the same transaction: makes the names, gives the transaction its
 -- xid and answers the ids of queue and kind and the place in line to count from.
 create or replace function trunkline.begin_copy(

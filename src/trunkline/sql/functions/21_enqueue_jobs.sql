@@ -42,6 +42,7 @@ as $$
 declare
   v_now timestamptz := trunkline.now();
   v_replaced uuid[];
+  v_holders uuid[];
 begin
   if not exists (select from unnest(p_keys) as k where k is not null) then
     return p_ids;
@@ -58,22 +59,37 @@ begin
     perform trunkline.cancel_queued(p_tenant_id, v_replaced, 'replaced by a newer job with its unique key');
     delete from trunkline.unique_key as u where u.tenant_id = p_tenant_id and u.job_id = any (v_replaced);
   end if;
-  insert into trunkline.unique_key as h (tenant_id, queue_id, key, job_id, expires_at)
-  select distinct on (q.queue_id, s.key) p_tenant_id, q.queue_id, s.key, u.id,
-         to_timestamp((floor(extract(epoch from v_now)::float8 / s.slot_s) + 1) * s.slot_s)
-    from unnest(p_ids, p_queues, p_keys, p_options) with ordinality as u (id, queue, key, options, n)
-    join trunkline.queue as q on q.tenant_id = p_tenant_id and q.name = u.queue
-   cross join lateral (select (u.options ->> 'unique_for')::float8 as slot_s, trunkline.slot_key(u.key, (u.options ->> 'unique_for')::float8, v_now) as key,
-                             coalesce((u.options ->> 'unique_replace')::boolean, false) as replaces) as s
-   where u.key is not null
-   order by q.queue_id, s.key, s.replaces desc, case when s.replaces then -u.n else u.n end
-      on conflict (tenant_id, queue_id, key) do update set job_id = excluded.job_id, expires_at = excluded.expires_at where h.expires_at <= v_now;
-  return array(
-    select case when u.key is null then u.id
-                else (select h.job_id from trunkline.unique_key as h join trunkline.queue as q on q.tenant_id = h.tenant_id and q.queue_id = h.queue_id
-                       where h.tenant_id = p_tenant_id and q.name = u.queue
-                         and h.key = trunkline.slot_key(u.key, (u.options ->> 'unique_for')::float8, v_now)) end
-      from unnest(p_ids, p_queues, p_keys, p_options) with ordinality as u (id, queue, key, options, n) order by u.n);
+  delete from trunkline.unique_key as u using (
+           select u.queue_id, u.key from unnest(p_queues, p_keys, p_options) as a (queue, key, options)
+             join trunkline.queue as q on q.tenant_id = p_tenant_id and q.name = a.queue
+             join trunkline.unique_key as u on u.tenant_id = p_tenant_id and u.queue_id = q.queue_id
+                                           and u.key = trunkline.slot_key(a.key, (a.options ->> 'unique_for')::float8, v_now)
+            where u.expires_at <= v_now order by u.queue_id, u.key for update of u) as x
+   where u.tenant_id = p_tenant_id and u.queue_id = x.queue_id and u.key = x.key;
+  -- A key that is held is not locked: an enqueue in somebody's long transaction must not stop the ack that frees the key.
+  -- So the holder may go before it is read; then the key is asked for again.
+  for v_try in 1 .. 20 loop
+    insert into trunkline.unique_key (tenant_id, queue_id, key, job_id, expires_at)
+    select distinct on (q.queue_id, s.key) p_tenant_id, q.queue_id, s.key, u.id,
+           to_timestamp((floor(extract(epoch from v_now)::float8 / s.slot_s) + 1) * s.slot_s)
+      from unnest(p_ids, p_queues, p_keys, p_options) with ordinality as u (id, queue, key, options, n)
+      join trunkline.queue as q on q.tenant_id = p_tenant_id and q.name = u.queue
+     cross join lateral (select (u.options ->> 'unique_for')::float8 as slot_s, trunkline.slot_key(u.key, (u.options ->> 'unique_for')::float8, v_now) as key,
+                               coalesce((u.options ->> 'unique_replace')::boolean, false) as replaces) as s
+     where u.key is not null
+     order by q.queue_id, s.key, s.replaces desc, case when s.replaces then -u.n else u.n end
+        on conflict (tenant_id, queue_id, key) do nothing;
+    v_holders := array(
+      select case when u.key is null then u.id
+                  else (select h.job_id from trunkline.unique_key as h join trunkline.queue as q on q.tenant_id = h.tenant_id and q.queue_id = h.queue_id
+                         where h.tenant_id = p_tenant_id and q.name = u.queue
+                           and h.key = trunkline.slot_key(u.key, (u.options ->> 'unique_for')::float8, v_now)) end
+        from unnest(p_ids, p_queues, p_keys, p_options) with ordinality as u (id, queue, key, options, n) order by u.n);
+    if array_position(v_holders, null) is null then
+      return v_holders;
+    end if;
+  end loop;
+  raise serialization_failure using message = 'a unique key changed hands too often: try again';
 end $$;
 
 -- Jobs with everything. Answers for each element, in order, the job that now stands for it, and whether it is the new one:

@@ -39,7 +39,7 @@ declare
   v_rules constant jsonb := '{"priority": [0, 100], "delay": [0, 315360000], "retry_limit": [0, 1000], "retry_delay": [0, 31536000],
     "retry_max_delay": [0, 31536000], "retry_jitter": [0, 1], "timeout": [0.01, 2592000], "idempotency_window": [0.001, 31536000],
     "unique_for": [1, 31536000], "retry_backoff": "boolean", "unique_replace": "boolean", "queue": "name", "dead_letter": "name",
-    "user_id": 500, "idempotency_key": 500, "unique_key": 500, "traceparent": 100, "id": 36, "run_at": 60, "expires_at": 60}';
+    "user_id": 500, "idempotency_key": 500, "unique_key": 500, "traceparent": 100, "id": 100, "run_at": 60, "expires_at": 60}';
   v_name text;
   v_value jsonb;
   v_rule jsonb;
@@ -72,6 +72,9 @@ end $$;
 create or replace function trunkline.option_time(p_name text, p_text text) returns timestamptz
 language plpgsql stable set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
 begin
+  if not isfinite(p_text::timestamptz) then
+    raise data_exception;
+  end if;
   return p_text::timestamptz;
 exception when data_exception then
   raise exception using errcode = 'TL001', message = format('%s is %L: need a time such as 2027-01-31T12:00:00Z', p_name, left(p_text, 80));

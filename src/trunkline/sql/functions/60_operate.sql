@@ -1,12 +1,14 @@
 -- What people do to jobs: cancel, retry by hand, redrive, reschedule, reprioritise, pause.
 
 -- Ends jobs that have not started; answers those it ended. Running jobs are not touched.
+-- Locks the unique keys first, in key order, as an enqueue does that replaces their holders.
 create or replace function trunkline.cancel_queued(p_tenant_id bigint, p_job_ids uuid[], p_reason text) returns uuid[]
 language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off as $$
 declare
   v_now timestamptz := trunkline.now();
   v_ended uuid[];
 begin
+  perform from trunkline.unique_key as u where u.tenant_id = p_tenant_id and u.job_id = any (p_job_ids) order by u.queue_id, u.key for update;
   with from_ready as (
     delete from trunkline.ready as r where r.tenant_id = p_tenant_id and r.job_id = any (p_job_ids)
     returning r.job_id, r.attempt, r.failures, r.traits, r.priority
@@ -110,6 +112,10 @@ begin
     returning job_id, queue_id
   )
   select array_agg(l.job_id), array_agg(distinct l.queue_id) into v_back, v_queue_ids from lined as l;
+  -- A key that was taken for a job which somebody else retried meanwhile would never be freed.
+  delete from trunkline.unique_key as u
+   where u.tenant_id = p_tenant_id and u.job_id = any (p_job_ids) and u.expires_at is null and u.job_id <> all (coalesce(v_back, '{}'))
+     and exists (select from trunkline.outcome as o where o.tenant_id = p_tenant_id and o.job_id = u.job_id);
   if v_back is not null then
     perform trunkline.wake(v_queue_ids);
   end if;
@@ -126,7 +132,7 @@ language sql security definer set search_path = pg_catalog, pg_temp as $$
       join trunkline.kind as k on k.tenant_id = j.tenant_id and k.kind_id = j.kind_id
      where o.tenant_id = p_tenant_id and o.state = 2 and (p_queue is null or q.name = p_queue) and (p_kind is null or k.name = trunkline.kind_name(p_kind))
      order by o.finished_at
-     limit p_limit))
+     limit greatest(p_limit, 0)))
 $$;
 
 -- Changes when a job that has not started will run; a time that is past means now. False: it is not queued.
@@ -135,6 +141,9 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp set enab
 declare
   v_moved integer;
 begin
+  if p_run_at is null or not isfinite(p_run_at) then
+    raise exception using errcode = 'TL001', message = 'run_at is null or infinite: need a time';
+  end if;
   with gone as (
     delete from trunkline.ready as r where r.tenant_id = p_tenant_id and r.job_id = p_job_id and p_run_at > trunkline.now() returning r.*
   )

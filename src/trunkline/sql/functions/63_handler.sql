@@ -31,13 +31,28 @@ create or replace function trunkline.checkpoint(p_tenant_id bigint, p_job_id uui
 language sql stable security definer set search_path = pg_catalog, pg_temp as
 $$ select c.value from trunkline.checkpoint as c where c.tenant_id = p_tenant_id and c.job_id = p_job_id $$;
 
--- Lines a handler logged for people; kept with the job. At most 1,000 a job: further ones are dropped.
+-- How many attempts of a job have been made; null when there is no such job.
+create or replace function trunkline.attempts_of(p_tenant_id bigint, p_job_id uuid) returns integer
+language sql stable security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
+  select l.attempt from trunkline.lease as l where l.tenant_id = p_tenant_id and l.job_id = p_job_id
+  union all select o.attempt from trunkline.outcome as o where o.tenant_id = p_tenant_id and o.job_id = p_job_id
+  union all select r.attempt from trunkline.ready as r where r.tenant_id = p_tenant_id and r.job_id = p_job_id
+  union all select d.attempt from trunkline.deferred as d where d.tenant_id = p_tenant_id and d.job_id = p_job_id
+$$;
+
+-- Lines a handler logged for people; kept with the job. At most 1,000 a job: further ones are dropped. A line may arrive
+-- after its attempt has ended (it waited in a buffer) and says which attempt wrote it, so it needs no lease; lines of attempts
+-- that never were are dropped.
 create or replace function trunkline.add_log(p_tenant_id bigint, p_job_ids uuid[], p_attempts integer[], p_levels text[], p_messages text[], p_fields json[]) returns void
-language sql security definer set search_path = pg_catalog, pg_temp as $$
+language sql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
   insert into trunkline.job_log (tenant_id, job_id, attempt, logged_at, level, message, fields)
   select p_tenant_id, u.job_id, u.attempt, trunkline.now(), u.level, left(u.message, 10000), u.fields
-    from unnest(p_job_ids, p_attempts, p_levels, p_messages, p_fields) with ordinality as u (job_id, attempt, level, message, fields, n)
-   where (select count(*) from trunkline.job_log as l where l.tenant_id = p_tenant_id and l.job_id = u.job_id) < 1000
+    from (select u.*, row_number() over (partition by u.job_id order by u.n) as nth
+            from unnest(p_job_ids, p_attempts, p_levels, p_messages, p_fields) with ordinality as u (job_id, attempt, level, message, fields, n)) as u
+    join (select k.job_id, trunkline.attempts_of(p_tenant_id, k.job_id) as attempts,
+                 (select count(*) from trunkline.job_log as l where l.tenant_id = p_tenant_id and l.job_id = k.job_id) as kept
+            from (select distinct unnest(p_job_ids) as job_id) as k) as k on k.job_id = u.job_id
+   where k.kept + u.nth <= 1000 and u.attempt between 1 and k.attempts
    order by u.n
 $$;
 

@@ -31,6 +31,15 @@ begin
   return v_made;
 end $$;
 
+-- Whether a job of this slice is still live, or finished at or after `p_before`.
+create or replace function trunkline.is_slice_busy(p_low uuid, p_high uuid, p_before timestamptz) returns boolean
+language sql security definer set search_path = pg_catalog, pg_temp as $$
+  select exists (select from trunkline.ready as r where r.job_id >= p_low and r.job_id < p_high)
+      or exists (select from trunkline.deferred as d where d.job_id >= p_low and d.job_id < p_high)
+      or exists (select from trunkline.lease as l where l.job_id >= p_low and l.job_id < p_high)
+      or exists (select from trunkline.outcome as o where o.job_id >= p_low and o.job_id < p_high and o.finished_at >= p_before)
+$$;
+
 -- Slices past retention: every job in them was created before `p_retention_s` ago, none is still live and none finished later.
 create or replace function trunkline.old_partitions(p_retention_s float8) returns table (name text, suffix text)
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -45,11 +54,7 @@ begin
      cross join lateral (select regexp_match(pg_get_expr(c.relpartbound, c.oid), 'FROM \(''([0-9a-f-]+)''\) TO \(''([0-9a-f-]+)''\)') as bound) as b
      where i.inhparent = 'trunkline.job'::regclass and trunkline.id_time(b.bound[2]::uuid) < v_before
   loop
-    select exists (select from trunkline.ready as r where r.job_id >= v_part.low and r.job_id < v_part.high)
-        or exists (select from trunkline.deferred as d where d.job_id >= v_part.low and d.job_id < v_part.high)
-        or exists (select from trunkline.lease as l where l.job_id >= v_part.low and l.job_id < v_part.high)
-        or exists (select from trunkline.outcome as o where o.job_id >= v_part.low and o.job_id < v_part.high and o.finished_at >= v_before)
-      into v_busy;
+    v_busy := trunkline.is_slice_busy(v_part.low, v_part.high, v_before);
     if not v_busy then
       name := v_part.relname;
       suffix := substr(v_part.relname, 4);
@@ -58,17 +63,26 @@ begin
   end loop;
 end $$;
 
--- Drops one slice of job, outcome and attempt and what the keys and logs kept of its jobs. Holds its locks for one statement
--- each and gives up after 2 s rather than queue everybody behind it; the duty comes again.
-create or replace function trunkline.drop_partition(p_suffix text) returns void
-language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '2s' as $$
+-- Drops one slice of job, outcome and attempt and what the keys and logs kept of its jobs; false: it is in use after all, the
+-- duty comes again. Locks first and looks again then: a job retried by hand meanwhile must keep its body. A lock that does not
+-- come within 2 s is given up rather than queue everybody behind it.
+create or replace function trunkline.drop_partition(p_suffix text, p_retention_s float8) returns boolean
+language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '500ms' as $$
 declare
   v_low uuid;
   v_high uuid;
 begin
+  begin
+    execute format('lock table trunkline.%I, trunkline.%I, trunkline.%I in access exclusive mode', 'outcome' || p_suffix, 'job' || p_suffix, 'attempt' || p_suffix);
+  exception when lock_not_available or deadlock_detected then
+    return false;
+  end;
   select b.bound[1]::uuid, b.bound[2]::uuid into v_low, v_high from pg_class as c
    cross join lateral (select regexp_match(pg_get_expr(c.relpartbound, c.oid), 'FROM \(''([0-9a-f-]+)''\) TO \(''([0-9a-f-]+)''\)') as bound) as b
    where c.oid = format('trunkline.%I', 'job' || p_suffix)::regclass;
+  if trunkline.is_slice_busy(v_low, v_high, trunkline.now() - make_interval(secs => p_retention_s)) then
+    return false;
+  end if;
   delete from trunkline.idempotency as i where i.job_id >= v_low and i.job_id < v_high;
   delete from trunkline.unique_key as u where u.job_id >= v_low and u.job_id < v_high;
   delete from trunkline.checkpoint as c where c.job_id >= v_low and c.job_id < v_high;
@@ -76,6 +90,7 @@ begin
   execute format('drop table trunkline.%I', 'attempt' || p_suffix);
   execute format('drop table trunkline.%I', 'outcome' || p_suffix);
   execute format('drop table trunkline.%I', 'job' || p_suffix);
+  return true;
 end $$;
 
 -- The hourly round: slices ahead, old slices away, keys whose window is over. Answers what it did, for the log.
@@ -91,8 +106,7 @@ begin
   end if;
   made := trunkline.make_partitions(p_days);
   for v_old in select * from trunkline.old_partitions(p_retention_s) loop
-    perform trunkline.drop_partition(v_old.suffix);
-    dropped := dropped + 1;
+    dropped := dropped + trunkline.drop_partition(v_old.suffix, p_retention_s)::integer;
   end loop;
   delete from trunkline.idempotency as i where i.expires_at <= trunkline.now();
   get diagnostics keys = row_count;
