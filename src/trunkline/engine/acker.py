@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import NamedTuple, TypeVar
+from uuid import UUID
 
 import structlog
 
@@ -56,6 +57,7 @@ class Acker:
         self._something = asyncio.Event()
         self._written = asyncio.Event()
         self._flushing = 0
+        self._in_flush: tuple[list[Completion], list[Ending]] = ([], [])
         self.flushes = 0
 
     def completed(self, job: Job, result: str | None) -> None:
@@ -72,6 +74,11 @@ class Acker:
     def pending(self) -> int:
         """Reports not yet answered by the database."""
         return len(self._completions) + len(self._endings) + self._flushing
+
+    def fences(self) -> set[tuple[UUID, int]]:
+        """(job, attempt) of every report not yet answered."""
+        completions, endings = self._in_flush
+        return {report.job.fence for report in (*self._completions, *self._endings, *completions, *endings)}
 
     async def run(self) -> None:
         """Flush whenever there is something, until cancelled."""
@@ -99,12 +106,14 @@ class Acker:
         if not (self._completions or self._endings):
             self._something.clear()
         self._flushing = len(completions) + len(endings)
+        self._in_flush = (completions, endings)
         for tenant_id, done in _by_tenant(completions).items():
             await self._write(partial(self._write_completions, tenant_id, done))
             self._flushing -= len(done)
         for tenant_id, ends in _by_tenant(endings).items():
             await self._write(partial(self._write_endings, tenant_id, ends))
             self._flushing -= len(ends)
+        self._in_flush = ([], [])
         self.flushes += 1
         self._written.set()
 

@@ -24,17 +24,19 @@ from trunkline.engine.heart import Heart
 from trunkline.engine.line import Line
 from trunkline.engine.reporter import Reporter
 from trunkline.engine.runner import Runner
-from trunkline.errors import SessionLost, TrunklineError
+from trunkline.engine.sleeper import Sleeper
+from trunkline.errors import SessionLost, TrunklineError, Unavailable
 from trunkline.model import Claimed
-from trunkline.store import Store, sessions, work
+from trunkline.store import Store, work
 
 MAX_CLAIM = 1000
 PREFETCH_S = 0.03  # claim ahead what finishes in this time ...
 MAX_PREFETCH = 1500  # ... up to this many
 GATHER_S = 0.004  # under load, wait for about this much room before the next claim
-LINGER_S = 0.1  # stay awake this long after the last job
+LINGER_S = 0.1  # a line stays awake this long after its last job
 LOOK_S = 0.005  # while lingering, look this often
-SIGNALS_TO_WAKE = 40  # so many wake signals in a second: stay awake instead
+FULL_CLAIM = 50  # a full claim of so many says that more are coming
+FEW_LINES = 8  # so many are looked at one by one; more are asked about together, by a tick
 FRONT_EVERY_S = 60.0
 MAX_UNREPORTED = 20_000
 log = structlog.get_logger("trunkline.fetcher")
@@ -66,12 +68,11 @@ class Fetcher:
         self._next = 0
         self._kinds: dict[int, str] = {}
         self._wake = asyncio.Event()
-        self._asleep = False
+        self._sleeper = Sleeper(store, heart)
+        self._settled_at = 0.0
         self._stopping = False
-        self._last_job_at = float("-inf")
+        self._uncertain = False
         self._front_at = 0.0
-        self._signals = 0
-        self._signals_since = 0.0
         self._rate = 0.0
         self._rate_at = (0.0, 0)
         self.polls_that_found = 0  # work that no signal told of
@@ -84,7 +85,6 @@ class Fetcher:
             if queue_id not in self._lines:
                 self._lines[queue_id] = line = Line(tenant_id, queue_id, queue)
                 self._order.append(line)
-                self._asleep = False
                 self._wake.set()
 
     def freed(self) -> None:
@@ -94,7 +94,6 @@ class Fetcher:
     def heard(self, word: str, arguments: list[str]) -> None:
         """A signal: wake, rewind or resync."""
         if word == "wake":
-            self._signals += 1
             self._mark([int(queue_id) for queue_id in arguments])
         elif word == "rewind" and (line := self._lines.get(int(arguments[0]))):
             line.rewind(int(arguments[1]))
@@ -104,7 +103,7 @@ class Fetcher:
 
     def restart(self) -> None:
         """Scan every line from the front; a new session sleeps on nothing yet."""
-        self._asleep = False
+        self._sleeper.forget()
         for line in self._order:
             line.restart()
         self._wake.set()
@@ -141,7 +140,7 @@ class Fetcher:
                 await asyncio.sleep(0.2)
             except TrunklineError as error:
                 log.warning("fetcher.waiting", error=str(error), retry_in_s=pause_s)
-                self._asleep = False
+                self._sleeper.forget()
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, 1.0)
 
@@ -155,13 +154,19 @@ class Fetcher:
         if not self._heart.trusted or self._acker.pending > MAX_UNREPORTED:
             await self._wait(0.1)
             return
+        if self._uncertain:
+            await self._release_unknown()
         room, enough = self._room()
         if room < enough:
             await self._wait(None)
             return
         if self._clock() - self._front_at > FRONT_EVERY_S:
             self._front_at = self._clock()
-            self.restart()
+            for each in self._order:
+                each.restart()
+        if self._clock() - self._settled_at > LINGER_S:
+            self._settled_at = self._clock()
+            await self._settle([each for each in self._order if not each.has_work])
         line = self._next_line()
         if line is None:
             await self._rest()
@@ -188,28 +193,25 @@ class Fetcher:
 
     async def _rest(self) -> None:
         """No line is known to have work."""
-        if self._asleep:
-            await self._wait(None)
-            if self._too_many_signals():
-                await sessions.sleep_on(self._store, self._heart.session_id, [])
-                self._asleep = False
-                self._last_job_at = self._clock()
+        if await self._settle(self._order):
             return
-        if self._clock() - self._last_job_at < LINGER_S:
-            await self._wait(LOOK_S)
-            for line in self._order[:64]:
-                line.has_work = True
-            return
-        await sessions.sleep_on(self._store, self._heart.session_id, list(self._lines))
-        self._asleep = True
-        for line in self._order:
-            line.has_work = True  # once more, now that enqueues will wake us
+        lingering = [line for line in self._order if not self._sleeper.is_asleep(line)]
+        await self._wait(LOOK_S if lingering else None)
+        for line in lingering:
+            line.has_work = True
 
-    def _too_many_signals(self) -> bool:
+    async def _settle(self, lines: Sequence[Line]) -> bool:
+        """Put the quiet ones of `lines` to sleep and look once more, now that enqueues wake us; False when none was awake."""
         now = self._clock()
-        if now - self._signals_since > 1.0:
-            self._signals, self._signals_since = 0, now
-        return self._signals > SIGNALS_TO_WAKE
+        quiet = [line for line in lines if line.busy_until <= now and not self._sleeper.is_asleep(line)]
+        if not quiet:
+            return False
+        await self._sleeper.put_to_sleep(quiet)
+        if len(quiet) <= FEW_LINES:
+            self._mark([line.queue_id for line in quiet])
+        else:
+            self._heart.tick_soon()
+        return True
 
     async def _wait(self, at_most_s: float | None) -> None:
         if self._stopping:
@@ -221,21 +223,45 @@ class Fetcher:
         began_at = self._clock()
         safe, began_ord = self._heart.safe, self._heart.ord_at(began_at)
         covering, floor, marks = line.start(began_at)
+        self._uncertain = True  # until the answer is here: a claim may be committed and its answer lost
         claimed = await work.claim(
             self._store, line.tenant_id, line.queue_id, self._heart.session_id, limit=limit, floor=floor, marks=marks
         )
+        self._uncertain = False
         now = self._clock()
         line.claimed(claimed, limit=limit, covering=covering, safe=safe, began_ord=began_ord, now=now, took_s=now - began_at)
         if claimed:
-            self._last_job_at = now
-            if self._asleep and len(claimed) == limit and limit >= 50:
-                await sessions.sleep_on(self._store, self._heart.session_id, [])
-                self._asleep = False
-            await self._start(line, claimed, began_at)
+            await self._start(line, claimed, began_at)  # first of all: these jobs are leased
+            if not self._sleeper.is_asleep(line):
+                line.busy_until = now + LINGER_S
+            elif line.is_frequent(now) or len(claimed) == limit >= FULL_CLAIM:
+                line.busy_until = now + LINGER_S
+                await self._sleeper.keep_awake(line)
+
+    async def _release_unknown(self) -> None:
+        """Hand back leases of this session that nobody here knows: a claim was committed and its answer never came."""
+        leases = await work.held(self._store, self._heart.session_id)
+        known = self._runner.fences() | self._acker.fences()
+        for tenant_id in {tenant_id for tenant_id, *_ in leases}:
+            lost = [(job_id, attempt) for tenant, job_id, attempt in leases if tenant == tenant_id and (job_id, attempt) not in known]
+            if lost:
+                log.warning("fetcher.unknown_leases", count=len(lost))
+                none: list[None] = [None] * len(lost)
+                ids, attempts = [job_id for job_id, _ in lost], [attempt for _, attempt in lost]
+                await work.settle(self._store, tenant_id, ids, attempts, ["released"] * len(lost), none, none)
+        self._uncertain = False
+
+    async def _names(self, kind_ids: set[int]) -> None:
+        """Learn the names of kinds. The jobs at hand are leased, so this waits for the database instead of giving up."""
+        while kind_ids:
+            try:
+                self._kinds.update(await work.kind_names(self._store, sorted(kind_ids)))
+                return
+            except Unavailable:
+                await asyncio.sleep(0.2)
 
     async def _start(self, line: Line, claimed: list[Claimed], began_at: float) -> None:
-        if unknown := {c.kind_id for c in claimed} - self._kinds.keys():
-            self._kinds.update(await work.kind_names(self._store, sorted(unknown)))
+        await self._names({c.kind_id for c in claimed} - self._kinds.keys())
         jobs, timeouts = [], []
         for row in claimed:
             handler = self._registry.get(self._kinds.get(row.kind_id, ""))

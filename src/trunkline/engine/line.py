@@ -21,6 +21,9 @@ from trunkline.model import Claimed
 DISORDER_ORD = 25_000 * 4096  # 25 ms: an fsync takes 1 to 5 ms here
 
 
+FREQUENT = 40  # looks in a second: past this, being woken for each costs more than looking
+
+
 @dataclass(slots=True)
 class Line:
     """Marks of one queue; `restart` forgets them."""
@@ -34,6 +37,9 @@ class Line:
     reached: dict[int, int] = field(default_factory=dict)
     reached_floor: int = 0
     covered_due_at: float = 0.0  # monotonic seconds
+    busy_until: float = float("-inf")  # monotonic; jobs came lately, so it is looked at without being told
+    _looks: int = 0
+    _looks_since: float = 0.0
 
     def restart(self) -> None:
         """Scan from the very front next time: at start, after a reconnect, and once a minute."""
@@ -51,6 +57,13 @@ class Line:
             for priority, mark in marks.items():
                 marks[priority] = min(mark, before)
         self.has_work = True
+
+    def is_frequent(self, now: float) -> bool:
+        """Count a look at monotonic time `now`; whether there were more than FREQUENT within a second."""
+        if now - self._looks_since > 1.0:
+            self._looks, self._looks_since = 0, now
+        self._looks += 1
+        return self._looks > FREQUENT
 
     def start(self, now: float) -> tuple[bool, int, dict[int, int]]:
         """(whether this is a covering scan, floor, marks) of a claim at monotonic time `now`."""

@@ -30,6 +30,7 @@ from trunkline.model.payload import encode
 from trunkline.store import Store, work
 
 CANCEL_GRACE_S = 10.0  # then the database takes the lease
+WAIT_MAX_S = 1.0  # claimed ahead, and nothing finished for so long: another worker may have room
 LOOK_EVERY_S = 0.25  # how late a deadline may be noticed
 log = structlog.get_logger("trunkline.runner")
 
@@ -49,6 +50,7 @@ class Runner:
         self._waiting: deque[Job] = deque()
         self._running: set[Job] = set()
         self._look_at = float("inf")  # monotonic; no attempt is due before
+        self._finished_then, self._stuck_since = 0, 0.0
         self._result_max = store.settings.result_max_bytes
         self._idle = asyncio.Event()
         self._idle.set()
@@ -63,6 +65,10 @@ class Runner:
     def waiting(self) -> int:
         """Attempts claimed and not started."""
         return len(self._waiting)
+
+    def fences(self) -> set[tuple[UUID, int]]:
+        """(job, attempt) of every attempt held here."""
+        return {job.fence for job in (*self._waiting, *self._running)}
 
     def start(self, jobs: list[Job], timeouts: list[float], claimed_at: float) -> None:
         """Take jobs in; they start in order as there is room. `claimed_at`: monotonic, before the claim was sent."""
@@ -192,10 +198,16 @@ class Runner:
         return len(released)
 
     async def watch_deadlines(self) -> None:
-        """Stop attempts at their deadline, until cancelled."""
+        """Stop attempts at their deadline, and hand back what waits behind jobs that turned out to be long, until cancelled."""
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
-            self.stop_overdue(time.monotonic())
+            now = time.monotonic()
+            self.stop_overdue(now)
+            if self._waiting and self.finished == self._finished_then:
+                if now - self._stuck_since > WAIT_MAX_S:
+                    log.info("runner.handed_back", count=self.release_waiting())
+            else:
+                self._finished_then, self._stuck_since = self.finished, now
 
     def stop_overdue(self, now: float) -> None:
         """Stop what is past its deadline at monotonic time `now`. Looks at the jobs only when one can be due."""

@@ -152,7 +152,7 @@ async def server(store: Store) -> Server:
     async with store.connection() as conn:
         row = await conn.fetchrow(SERVER)
         # A pooler answers the handshake with a process number of its own.
-        return Server(*row, conn.get_server_pid() != row[5])
+        return Server._make((*row, conn.get_server_pid() != row[5]))
 
 
 async def round_trip_s(store: Store) -> float:
