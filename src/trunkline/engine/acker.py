@@ -78,7 +78,8 @@ class Acker:
     def fences(self) -> set[tuple[UUID, int]]:
         """(job, attempt) of every report not yet answered."""
         completions, endings = self._in_flush
-        return {report.job.fence for report in (*self._completions, *self._endings, *completions, *endings)}
+        reports: list[Completion | Ending] = [*self._completions, *self._endings, *completions, *endings]
+        return {report.job.fence for report in reports}
 
     async def run(self) -> None:
         """Flush whenever there is something, until cancelled."""

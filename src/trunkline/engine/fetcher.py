@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from uuid import UUID
 
 import structlog
 
@@ -27,7 +29,7 @@ from trunkline.engine.runner import Runner
 from trunkline.engine.sleeper import Sleeper
 from trunkline.errors import SessionLost, TrunklineError, Unavailable
 from trunkline.model import Claimed
-from trunkline.store import Store, work
+from trunkline.store import Store, sessions, work
 
 MAX_CLAIM = 1000
 PREFETCH_S = 0.03  # claim ahead what finishes in this time ...
@@ -38,6 +40,7 @@ LOOK_S = 0.005  # while lingering, look this often
 FULL_CLAIM = 50  # a full claim of so many says that more are coming
 FEW_LINES = 8  # so many are looked at one by one; more are asked about together, by a tick
 FRONT_EVERY_S = 60.0
+STRAYS_AFTER_S = (0.0, 1.0, 5.0, 30.0)  # after a lost answer: a statement whose client went away may still commit for a while
 MAX_UNREPORTED = 20_000
 log = structlog.get_logger("trunkline.fetcher")
 
@@ -71,7 +74,7 @@ class Fetcher:
         self._sleeper = Sleeper(store, heart)
         self._settled_at = 0.0
         self._stopping = False
-        self._uncertain = False
+        self._strays_at: list[float] = []  # monotonic
         self._front_at = 0.0
         self._rate = 0.0
         self._rate_at = (0.0, 0)
@@ -141,6 +144,7 @@ class Fetcher:
             except TrunklineError as error:
                 log.warning("fetcher.waiting", error=str(error), retry_in_s=pause_s)
                 self._sleeper.forget()
+                self._strays_at = [self._clock() + after_s for after_s in STRAYS_AFTER_S]
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, 1.0)
 
@@ -154,8 +158,9 @@ class Fetcher:
         if not self._heart.trusted or self._acker.pending > MAX_UNREPORTED:
             await self._wait(0.1)
             return
-        if self._uncertain:
-            await self._release_unknown()
+        if self._strays_at and self._clock() >= self._strays_at[0]:
+            await self._release_strays()
+            self._strays_at.pop(0)  # after success only: a database that is away leaves it in place
         room, enough = self._room()
         if room < enough:
             await self._wait(None)
@@ -223,11 +228,9 @@ class Fetcher:
         began_at = self._clock()
         safe, began_ord = self._heart.safe, self._heart.ord_at(began_at)
         covering, floor, marks = line.start(began_at)
-        self._uncertain = True  # until the answer is here: a claim may be committed and its answer lost
         claimed = await work.claim(
             self._store, line.tenant_id, line.queue_id, self._heart.session_id, limit=limit, floor=floor, marks=marks
         )
-        self._uncertain = False
         now = self._clock()
         line.claimed(claimed, limit=limit, covering=covering, safe=safe, began_ord=began_ord, now=now, took_s=now - began_at)
         if claimed:
@@ -238,18 +241,21 @@ class Fetcher:
                 line.busy_until = now + LINGER_S
                 await self._sleeper.keep_awake(line)
 
-    async def _release_unknown(self) -> None:
-        """Hand back leases of this session that nobody here knows: a claim was committed and its answer never came."""
-        leases = await work.held(self._store, self._heart.session_id)
+    async def _release_strays(self) -> None:
+        """Hand back what the database leased to this session in a claim whose answer never came. No failure is counted.
+
+        Exact: claims follow one another, so between two of them every lease of this session is known here or is a stray.
+        """
         known = self._runner.fences() | self._acker.fences()
-        for tenant_id in {tenant_id for tenant_id, *_ in leases}:
-            lost = [(job_id, attempt) for tenant, job_id, attempt in leases if tenant == tenant_id and (job_id, attempt) not in known]
-            if lost:
-                log.warning("fetcher.unknown_leases", count=len(lost))
-                none: list[None] = [None] * len(lost)
-                ids, attempts = [job_id for job_id, _ in lost], [attempt for _, attempt in lost]
-                await work.settle(self._store, tenant_id, ids, attempts, ["released"] * len(lost), none, none)
-        self._uncertain = False
+        strays: dict[int, list[tuple[UUID, int]]] = defaultdict(list)
+        for tenant_id, job_id, attempt in await sessions.leases(self._store, self._heart.session_id):
+            if (job_id, attempt) not in known:
+                strays[tenant_id].append((job_id, attempt))
+        for tenant_id, fences in strays.items():
+            log.warning("fetcher.strays_released", count=len(fences))
+            none: list[None] = [None] * len(fences)
+            ids, attempts = [job_id for job_id, _ in fences], [attempt for _, attempt in fences]
+            await work.settle(self._store, tenant_id, ids, attempts, ["released"] * len(fences), none, none)
 
     async def _names(self, kind_ids: set[int]) -> None:
         """Learn the names of kinds. The jobs at hand are leased, so this waits for the database instead of giving up."""

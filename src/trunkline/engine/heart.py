@@ -2,7 +2,8 @@
 
 Always true: `trusted` is False as soon as this process could not renew its session for long enough that somebody may take
 its leases (by its own monotonic clock); nothing new is started then. When the session turns out to be over, listeners hear
-it before a new one is opened.
+it before a new one is opened. A tick that is late (it waits behind a lock, or its connection has gone silent) does not cost the
+session: the heartbeat alone then goes another way. Whatever a tick raises, the next one comes.
 The safe mark: at place t the tick reads the next transaction id; once every older transaction has ended, no job with a
 place up to t can still appear.
 Called by: worker, waiter. Calls: store.sessions.
@@ -16,6 +17,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Protocol
 from uuid import UUID
 
@@ -26,6 +28,8 @@ from trunkline.store import Store, sessions
 
 TTL_S = 8.0  # a dead process is found within this and one tick: under 10 s
 EVERY_S = 1.0
+ALONE_AFTER_S = TTL_S * 0.3  # without a renewal; when a tick said "alive", at least two thirds of TTL_S were left
+ALONE_WITHIN_S = 2.0
 log = structlog.get_logger("trunkline.heart")
 
 
@@ -80,27 +84,50 @@ class Heart:
 
     async def start(self) -> None:
         """Open a session and read the first tick."""
-        self._renewed_at = self._clock()
-        self.session_id = await sessions.open_session(self._store, f"{socket.gethostname()}:{os.getpid()}", TTL_S)
+        await self._open()
         await self._tick()
 
     async def run(self) -> None:
         """Tick until cancelled."""
         while True:
-            try:
-                due_in_s = await self._tick()
-            except Unavailable as error:
-                log.warning("heart.no_answer", error=str(error), trusted=self.trusted)
-                due_in_s = None
-            except TrunklineError:
-                log.exception("heart.failed")
-                due_in_s = None
+            due_in_s = await self._beat()
             pause_s = EVERY_S if due_in_s is None else min(EVERY_S, max(due_in_s, 0.01))
-            try:
+            with suppress(TimeoutError):
                 await asyncio.wait_for(self._soon.wait(), pause_s)
-                self._soon.clear()
-            except TimeoutError:
-                pass
+            self._soon.clear()
+
+    async def _beat(self) -> float | None:
+        """One tick, with the heartbeat alone beside it while it does not answer; seconds until the next job is due."""
+        tick = asyncio.create_task(self._tick())
+        try:
+            while not (await asyncio.wait([tick], timeout=self._alone_in_s()))[0]:
+                await self._renew_alone()
+            return await tick
+        except Unavailable as error:
+            log.warning("heart.no_answer", error=str(error), trusted=self.trusted)
+        except Exception:
+            log.exception("heart.failed", trusted=self.trusted)
+        finally:
+            tick.cancel()
+            await asyncio.gather(tick, return_exceptions=True)
+        if self._alone_in_s() < EVERY_S:
+            await self._renew_alone()
+        return None
+
+    def _alone_in_s(self) -> float:
+        """Seconds until the session should be renewed by itself; once that is overdue, every half second."""
+        return max(self._renewed_at + ALONE_AFTER_S - self._clock(), 0.5)
+
+    async def _renew_alone(self) -> None:
+        asked_at = self._clock()
+        try:
+            alive = await sessions.renew(self._store, self.session_id, TTL_S, ALONE_WITHIN_S)
+        except Exception as error:  # noqa: BLE001 - the tick goes on, or has said what is wrong; `trusted` runs out by itself
+            log.warning("heart.not_renewed", error=str(error), trusted=self.trusted)
+            return
+        log.info("heart.renewed_alone", alive=alive)
+        if alive:
+            self._renewed_at = max(self._renewed_at, asked_at)
 
     def tick_soon(self) -> None:
         """Do not wait for the second to be over."""
@@ -110,7 +137,7 @@ class Heart:
         """Close the session, if the database answers."""
         try:
             await sessions.close_session(self._store, self.session_id)
-        except Unavailable as error:
+        except TrunklineError as error:
             log.warning("heart.not_closed", error=str(error), session_id=self.session_id)
 
     async def _tick(self) -> float | None:
@@ -122,10 +149,10 @@ class Heart:
             queue_ids.extend(ids)
             mark = at if len(queue_ids) == len(ids) else min(mark, at)
         tick = await sessions.tick(self._store, self.session_id, TTL_S, queue_ids, mark)
-        self._ord_at = (tick.ord_now, asked_at)
+        self._ord_at = (tick.ord_now, self._clock())  # at the answer: a place too low costs a wider scan, one too high a second
         self._advance(tick)
         if tick.alive:
-            self._renewed_at = asked_at
+            self._renewed_at = max(self._renewed_at, asked_at)
         else:
             await self._reopen()
         for listener in self._listeners:
@@ -145,5 +172,9 @@ class Heart:
         log.warning("heart.session_over", session_id=self.session_id, not_renewed_for_s=round(self._clock() - self._renewed_at, 1))
         for listener in self._listeners:
             listener.session_over()
-        self._renewed_at = self._clock()
+        await self._open()
+
+    async def _open(self) -> None:
+        asked_at = self._clock()
         self.session_id = await sessions.open_session(self._store, f"{socket.gethostname()}:{os.getpid()}", TTL_S)
+        self._renewed_at = asked_at

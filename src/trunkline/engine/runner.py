@@ -36,10 +36,21 @@ log = structlog.get_logger("trunkline.runner")
 
 
 class Runner:
-    """Holds the attempts of one process. `freed` is called whenever room appears."""
+    """Holds the attempts of one process.
+
+    `freed` is called whenever room appears; nothing is started while `may_start()` is False: the leases may be lost already.
+    """
 
     def __init__(
-        self, store: Store, acker: Acker, reporter: Reporter, pools: Pools, *, concurrency: int, freed: Callable[[], None]
+        self,
+        store: Store,
+        acker: Acker,
+        reporter: Reporter,
+        pools: Pools,
+        *,
+        concurrency: int,
+        freed: Callable[[], None],
+        may_start: Callable[[], bool],
     ) -> None:
         self._store = store
         self._acker = acker
@@ -47,6 +58,7 @@ class Runner:
         self._pools = pools
         self._concurrency = concurrency
         self._freed = freed
+        self._may_start = may_start
         self._waiting: deque[Job] = deque()
         self._running: set[Job] = set()
         self._look_at = float("inf")  # monotonic; no attempt is due before
@@ -82,7 +94,7 @@ class Runner:
     def _fill(self) -> None:
         running, waiting, limit = self._running, self._waiting, self._concurrency
         create_task = asyncio.get_running_loop().create_task
-        while waiting and len(running) < limit:
+        while waiting and len(running) < limit and self._may_start():
             job = waiting.popleft()
             running.add(job)
             job.task = create_task(self._run(job))
@@ -91,6 +103,11 @@ class Runner:
 
     async def _run(self, job: Job) -> None:
         job.begun = True
+        if not self._may_start():  # this process slept between the decision and this step
+            job.stop_reason = "released"
+            self._stopped(job)
+            self._left(job)
+            return
         try:
             current_job.set(job)
             handler = job.handler
@@ -203,6 +220,7 @@ class Runner:
             await asyncio.sleep(LOOK_EVERY_S)
             now = time.monotonic()
             self.stop_overdue(now)
+            self._fill()  # what waited while the session was uncertain
             if self._waiting and self.finished == self._finished_then:
                 if now - self._stuck_since > WAIT_MAX_S:
                     log.info("runner.handed_back", count=self.release_waiting())

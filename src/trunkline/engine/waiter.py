@@ -66,7 +66,14 @@ class Waiter:
                 await self._resolve()
             except TrunklineError as error:
                 log.warning("waiter.waiting", error=str(error))
-                await asyncio.sleep(POLL_S)
+                await self._look_again()
+            except Exception:
+                log.exception("waiter.failed")  # whatever it was, those who wait must not wait for ever
+                await self._look_again()
+
+    async def _look_again(self) -> None:
+        await asyncio.sleep(POLL_S)
+        self._look.set()
 
     async def _watch(self) -> None:
         tenants = {tenant_id for tenant_id, _ in self._waiting}

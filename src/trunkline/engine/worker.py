@@ -54,7 +54,15 @@ class Worker:
         self._reporter = Reporter(store)
         self._acker = Acker(store, self._done)
         self._pools = Pools(threads=min(concurrency, 256), processes=min(concurrency, os.cpu_count() or 1))
-        self._runner = Runner(store, self._acker, self._reporter, self._pools, concurrency=concurrency, freed=lambda: self._fetcher.freed())
+        self._runner = Runner(
+            store,
+            self._acker,
+            self._reporter,
+            self._pools,
+            concurrency=concurrency,
+            freed=lambda: self._fetcher.freed(),
+            may_start=lambda: heart.trusted,
+        )
         self._fetcher = Fetcher(
             store, heart, self._runner, self._acker, self._reporter, registry, concurrency=concurrency, default_tenant=default_tenant
         )

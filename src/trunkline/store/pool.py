@@ -1,15 +1,17 @@
 """The database connection of one process: a pool, our SQL in the right schema, our exceptions.
 
-Always true: a statement runs to its end or raises one of ours; a connection goes back to the pool clean without an extra
-round trip (we never leave session state behind, so asyncpg's reset query is switched off); behind a transaction pooler no
-named statement is used.
+Always true: a statement runs to its end or raises one of ours, within twice the command timeout at most; a connection goes
+back to the pool clean without an extra round trip (we never leave session state behind, so asyncpg's reset query is switched
+off); behind a transaction pooler no named statement is used; the heartbeat has a connection of its own, so that it never
+waits for what this process else does.
 Called by: every module of store, and app for its life cycle.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import cache
 from typing import Any
 
@@ -21,11 +23,18 @@ from trunkline.settings import Settings, mask_url
 from trunkline.store.sqlstate import translate, translated
 
 
+# A connection whose statement was given up is worth this wait for the server's "cancelled"; past it, it is closed. Without a
+# bound a frozen network would keep it, and whoever gave up, for another command timeout.
+GIVE_BACK_S = 1.0
+KEPT_TIMEOUT_S = 10.0  # of the heartbeat's own connection: then it is closed and a new one is made
+
+
 class Store:
     """The way to the database. Make one with `Store.connect`; `close` it."""
 
-    def __init__(self, pool: asyncpg.Pool, schema: str, settings: Settings) -> None:
+    def __init__(self, pool: asyncpg.Pool, kept: asyncpg.Pool, schema: str, settings: Settings) -> None:
         self.pool = pool
+        self._kept = kept
         self.schema = schema
         self.settings = settings
         self.sql = cache(lambda text: sql.render(text, schema))  # texts are constants of our modules: bounded
@@ -40,29 +49,23 @@ class Store:
         if settings.database_url is None:
             raise Unavailable("no database: set TRUNKLINE_DATABASE_URL, or install trunkline[embedded].")
         try:
-            pool = await asyncpg.create_pool(
-                settings.database_url,
-                min_size=0 if settings.pool_max < 2 else 1,
-                max_size=settings.pool_max,
-                command_timeout=settings.command_timeout_s,
-                timeout=min(settings.command_timeout_s, 10.0),
-                statement_cache_size=0 if settings.is_pooled else 200,
-                reset=_nothing,
-                server_settings={"application_name": "trunkline"},
-            )
+            pool = await _pool(settings, 1, settings.pool_max, settings.command_timeout_s)
+            kept = await _pool(settings, 0, 1, min(settings.command_timeout_s, KEPT_TIMEOUT_S))  # connects at the first heartbeat
         except Exception as error:
             ours = translate(error)
             if ours is None and not isinstance(error, asyncpg.PostgresError):
                 raise
             raise Unavailable(f"cannot connect to {mask_url(settings.database_url)}: {error}") from error
-        return cls(pool, settings.schema_name, settings)
+        return cls(pool, kept, settings.schema_name, settings)
 
     async def close(self) -> None:
         """Close every connection; those in use get 5 s."""
-        try:
-            await asyncpg_close(self.pool)
-        except TimeoutError:
-            self.pool.terminate()
+        for pool in (self.pool, self._kept):
+            try:
+                async with asyncio.timeout(5):
+                    await pool.close()
+            except TimeoutError:
+                pool.terminate()
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[asyncpg.Connection]:
@@ -77,6 +80,29 @@ class Store:
             async with self.pool.acquire(timeout=self.settings.command_timeout_s) as conn:
                 return await conn.fetch(self.sql(text), *args, timeout=timeout)  # type: ignore[no-any-return]
 
+    async def fetch_kept(self, text: str, *args: Any) -> list[asyncpg.Record]:
+        """All rows of one statement on the connection kept for the heartbeat."""
+        with translated():
+            conn = await self._take(self._kept)
+            try:
+                return await conn.fetch(self.sql(text), *args)  # type: ignore[no-any-return]
+            finally:
+                await _give_back(self._kept, conn)
+
+    async def fetch_apart(self, text: str, *args: Any, within_s: float) -> list[asyncpg.Record]:
+        """All rows of one statement on a connection made for it alone: when the others do not answer."""
+        with translated():
+            async with asyncio.timeout(within_s):
+                conn = await asyncpg.connect(self.settings.database_url, statement_cache_size=0, server_settings={"application_name": "trunkline"})
+                try:
+                    return await conn.fetch(self.sql(text), *args)  # type: ignore[no-any-return]
+                finally:
+                    conn.terminate()
+
+    async def _take(self, pool: asyncpg.Pool) -> asyncpg.Connection:
+        async with asyncio.timeout(self.settings.command_timeout_s):
+            return await pool.acquire()
+
     async def fetchrow(self, text: str, *args: Any) -> asyncpg.Record | None:
         """The first row, or None."""
         rows = await self.fetch(text, *args)
@@ -88,12 +114,22 @@ class Store:
         return rows[0][0] if rows else None
 
 
-async def asyncpg_close(pool: asyncpg.Pool) -> None:
-    """Close a pool, waiting at most 5 s for connections in use."""
-    import asyncio
+async def _pool(settings: Settings, least: int, most: int, command_timeout_s: float) -> asyncpg.Pool:
+    return await asyncpg.create_pool(
+        settings.database_url,
+        min_size=least,
+        max_size=most,
+        command_timeout=command_timeout_s,
+        timeout=min(command_timeout_s, 10.0),
+        statement_cache_size=0 if settings.is_pooled else 200,
+        reset=_nothing,
+        server_settings={"application_name": "trunkline"},
+    )
 
-    async with asyncio.timeout(5):
-        await pool.close()
+
+async def _give_back(pool: asyncpg.Pool, conn: asyncpg.Connection) -> None:
+    with suppress(TimeoutError):  # it was closed instead; the statement's own exception says what happened
+        await pool.release(conn, timeout=GIVE_BACK_S)
 
 
 async def _nothing(_: asyncpg.Connection) -> None:

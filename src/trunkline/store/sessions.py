@@ -19,7 +19,8 @@ WATCH = "select trunkline.watch($1, $2)"
 PROMOTE = "select trunkline.promote($1)"
 KEEP_HISTORY = "select made, dropped, keys from trunkline.keep_history($1, $2, $3)"
 TENANT_ID = "select trunkline.tenant_id($1)"
-LEASES = "select tenant_id, job_id, attempt from trunkline.lease where session_id = $1"
+LEASES = "select tenant_id, job_id, attempt from trunkline.leases_of($1)"
+RENEW = "select trunkline.renew($1, $2)"
 
 
 class Tick(NamedTuple):
@@ -40,15 +41,20 @@ async def open_session(store: Store, name: str, ttl_s: float) -> int:
 
 
 async def close_session(store: Store, session_id: int) -> None:
-    """End a session; what it still holds is rescued at once."""
+    """End a session; what it still holds is handed back."""
     await store.fetch(CLOSE, session_id)
 
 
 async def tick(store: Store, session_id: int, ttl_s: float, queue_ids: Sequence[int], mark: int) -> Tick:
-    """The one call a second: heartbeat, due jobs, rescue, news."""
-    row = await store.fetchrow(TICK, session_id, ttl_s, queue_ids, mark)
-    assert row is not None
-    return Tick(*row)
+    """The one call a second: due jobs, rescue, heartbeat, news. On a connection kept for it."""
+    rows = await store.fetch_kept(TICK, session_id, ttl_s, queue_ids, mark)
+    return Tick(*rows[0])
+
+
+async def renew(store: Store, session_id: int, ttl_s: float, within_s: float) -> bool:
+    """The heartbeat alone, on a connection made for it, because the others do not answer; False: the session was over."""
+    rows = await store.fetch_apart(RENEW, session_id, ttl_s, within_s=within_s)
+    return bool(rows[0][0])
 
 
 async def sleep_on(store: Store, session_id: int, queue_ids: Sequence[int]) -> None:

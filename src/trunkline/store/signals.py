@@ -43,8 +43,8 @@ class Signals:
             try:
                 await self._listen()
                 pause_s = 0.1
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
-                log.warning("signals.lost", error=str(translate(error) or error), retry_in_s=pause_s)
+            except Exception as error:  # noqa: BLE001 - nothing that a server or a driver says may end the listening
+                log.warning("signals.lost", error=str(translate(error) or repr(error)), retry_in_s=pause_s)
             self.connected.clear()
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, 2.0)

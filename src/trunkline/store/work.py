@@ -24,7 +24,6 @@ ADD_LOG = "select trunkline.add_log($1, $2, $3, $4, $5, $6)"
 DECLARE_KIND = "select trunkline.declare_kind($1, $2, $3, $4, $5, $6, $7, $8, $9)"
 OPEN_LINES = "select tenant_id, queue_id, queue from trunkline.open_lines($1, $2)"
 LEASE_HOLDS = "select exists (select from trunkline.lease where tenant_id = $1 and job_id = $2 and attempt = $3)"
-HELD = "select tenant_id, job_id, attempt from trunkline.lease where session_id = $1"
 KIND_NAMES = "select kind_id, name from trunkline.kind where kind_id = any($1)"
 
 
@@ -132,8 +131,3 @@ async def kind_names(store: Store, kind_ids: Sequence[int]) -> dict[int, str]:
 async def lease_holds(store: Store, tenant_id: int, job_id: UUID, attempt: int) -> bool:
     """Whether this attempt still has its lease."""
     return bool(await store.fetchval(LEASE_HOLDS, tenant_id, job_id, attempt))
-
-
-async def held(store: Store, session_id: int) -> list[tuple[int, UUID, int]]:
-    """(tenant, job, attempt) of every lease of a session. Reads the whole live table: for rare moments only."""
-    return [(row[0], row[1], row[2]) for row in await store.fetch(HELD, session_id)]
