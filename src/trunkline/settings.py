@@ -44,7 +44,7 @@ class Settings(BaseModel):
     tenant: str = Field("default", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$", description="the default tenant's name")
     concurrency: int = Field(5, ge=1, le=100_000, description="jobs a worker runs at once")
     job_timeout_s: float = Field(1800.0, gt=0, le=30 * 86400.0)
-    poll_interval_s: float = Field(1.0, ge=0.05, le=60)
+    poll_interval_s: float = Field(1.0, ge=0.05, le=15, description="how often a process looks by itself, seconds")
     shutdown_timeout_s: float = Field(30.0, ge=0, le=3600)
     pool_max: int = Field(10, ge=2, le=500, description="connections a process may open")
     command_timeout_s: float = Field(30.0, ge=0.1, le=600)

@@ -8,17 +8,15 @@ from __future__ import annotations
 import asyncio
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
+from trunkline.engine.handlers import Handler
+from trunkline.engine.reporter import Reporter
 from trunkline.errors import InvalidInput, LeaseLost
 from trunkline.model import Claimed
 from trunkline.model.payload import decode, encode
 from trunkline.store import Store, foreign, work
-
-if TYPE_CHECKING:
-    from trunkline.engine.handlers import Handler
-    from trunkline.engine.reporter import Reporter
 
 current_job: ContextVar[Job | None] = ContextVar("trunkline_job", default=None)
 

@@ -26,9 +26,8 @@ import structlog
 from trunkline.errors import TrunklineError, Unavailable
 from trunkline.store import Store, sessions
 
-TTL_S = 8.0  # a dead process is found within this and one tick: under 10 s
-EVERY_S = 1.0
-ALONE_AFTER_S = TTL_S * 0.3  # without a renewal; when a tick said "alive", at least two thirds of TTL_S were left
+TTL_S = 8.0  # a dead process is found within this and one tick: under 10 s; four intervals, where they are longer
+ALONE_AFTER = 0.3  # of the session's time without a renewal; when a tick said "alive", at least two thirds were left
 ALONE_WITHIN_S = 2.0
 log = structlog.get_logger("trunkline.heart")
 
@@ -59,6 +58,8 @@ class Heart:
     def __init__(self, store: Store, clock: Callable[[], float] = time.monotonic) -> None:
         self._store = store
         self._clock = clock
+        self._every_s = store.settings.poll_interval_s
+        self._ttl_s = max(TTL_S, 4 * self._every_s)
         self._listeners: list[Listener] = []
         self._unsafe: deque[tuple[int, int]] = deque(maxlen=600)  # (place, xmax read at it)
         self._renewed_at = 0.0
@@ -71,7 +72,7 @@ class Heart:
     @property
     def trusted(self) -> bool:
         """Whether leases of this process are certainly still its own."""
-        return self._clock() - self._renewed_at < TTL_S * 0.6
+        return self._clock() - self._renewed_at < self._ttl_s * 0.6
 
     def ord_at(self, at: float) -> int:
         """The place in line that belongs to monotonic time `at`, good to the drift of two clocks since the last tick."""
@@ -91,7 +92,7 @@ class Heart:
         """Tick until cancelled."""
         while True:
             due_in_s = await self._beat()
-            pause_s = EVERY_S if due_in_s is None else min(EVERY_S, max(due_in_s, 0.01))
+            pause_s = self._every_s if due_in_s is None else min(self._every_s, max(due_in_s, 0.01))
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._soon.wait(), pause_s)
             self._soon.clear()
@@ -110,18 +111,18 @@ class Heart:
         finally:
             tick.cancel()
             await asyncio.gather(tick, return_exceptions=True)
-        if self._alone_in_s() < EVERY_S:
+        if self._alone_in_s() < self._every_s:
             await self._renew_alone()
         return None
 
     def _alone_in_s(self) -> float:
         """Seconds until the session should be renewed by itself; once that is overdue, every half second."""
-        return max(self._renewed_at + ALONE_AFTER_S - self._clock(), 0.5)
+        return max(self._renewed_at + ALONE_AFTER * self._ttl_s - self._clock(), 0.5)
 
     async def _renew_alone(self) -> None:
         asked_at = self._clock()
         try:
-            alive = await sessions.renew(self._store, self.session_id, TTL_S, ALONE_WITHIN_S)
+            alive = await sessions.renew(self._store, self.session_id, self._ttl_s, ALONE_WITHIN_S)
         except Exception as error:  # noqa: BLE001 - the tick goes on, or has said what is wrong; `trusted` runs out by itself
             log.warning("heart.not_renewed", error=str(error), trusted=self.trusted)
             return
@@ -148,7 +149,7 @@ class Heart:
             ids, at = listener.lines()
             queue_ids.extend(ids)
             mark = at if len(queue_ids) == len(ids) else min(mark, at)
-        tick = await sessions.tick(self._store, self.session_id, TTL_S, queue_ids, mark)
+        tick = await sessions.tick(self._store, self.session_id, self._ttl_s, queue_ids, mark)
         self._ord_at = (tick.ord_now, self._clock())  # at the answer: a place too low costs a wider scan, one too high a second
         self._advance(tick)
         if tick.alive:
@@ -176,5 +177,5 @@ class Heart:
 
     async def _open(self) -> None:
         asked_at = self._clock()
-        self.session_id = await sessions.open_session(self._store, f"{socket.gethostname()}:{os.getpid()}", TTL_S)
+        self.session_id = await sessions.open_session(self._store, f"{socket.gethostname()}:{os.getpid()}", self._ttl_s)
         self._renewed_at = asked_at

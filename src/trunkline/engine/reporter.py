@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 from uuid import UUID
 
 import structlog
@@ -17,12 +17,23 @@ import structlog
 from trunkline.errors import TrunklineError, Unavailable
 from trunkline.store import Store, work
 
-if TYPE_CHECKING:
-    from trunkline.engine.context import Job
-
 EVERY_S = 0.25  # at most 4 writes a second per process, whatever handlers report
 MAX_LINES = 10_000
 log = structlog.get_logger("trunkline.reporter")
+
+
+class Attempt(Protocol):
+    """What a reporter needs to know of an attempt; `engine.Job` is one."""
+
+    id: UUID
+    attempt: int
+    tenant_id: int
+    task: asyncio.Task[Any] | None
+
+    @property
+    def fence(self) -> tuple[UUID, int]:
+        """(job, attempt)."""
+        ...
 
 
 class Reporter:
@@ -30,17 +41,17 @@ class Reporter:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._progress: dict[tuple[UUID, int], tuple[Job, str]] = {}
-        self._lines: list[tuple[Job, str, str, str | None]] = []
+        self._progress: dict[tuple[UUID, int], tuple[Attempt, str]] = {}
+        self._lines: list[tuple[Attempt, str, str, str | None]] = []
         self._dropped = 0
         self._something = asyncio.Event()
 
-    def progress(self, job: Job, value: str) -> None:
+    def progress(self, job: Attempt, value: str) -> None:
         """Keep the latest progress of a job, JSON text."""
         self._progress[job.fence] = (job, value)
         self._something.set()
 
-    def log(self, job: Job, level: str, message: str, fields: str | None) -> None:
+    def log(self, job: Attempt, level: str, message: str, fields: str | None) -> None:
         """Keep a line; safe to call from a handler's thread."""
         if len(self._lines) >= MAX_LINES:
             self._dropped += 1
@@ -49,7 +60,7 @@ class Reporter:
         if job.task is not None:
             job.task.get_loop().call_soon_threadsafe(self._something.set)
 
-    async def flush_job(self, job: Job) -> None:
+    async def flush_job(self, job: Attempt) -> None:
         """Write the waiting progress of a job that is about to end, so that its outcome keeps it."""
         waiting = self._progress.pop(job.fence, None)
         if waiting is None:
@@ -73,7 +84,7 @@ class Reporter:
             log.warning("reporter.lines_dropped", count=self._dropped)
             self._dropped = 0
         try:
-            by_tenant: dict[int, list[tuple[Job, str]]] = defaultdict(list)
+            by_tenant: dict[int, list[tuple[Attempt, str]]] = defaultdict(list)
             for job, value in progress.values():
                 by_tenant[job.tenant_id].append((job, value))
             for tenant_id, said in by_tenant.items():

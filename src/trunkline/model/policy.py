@@ -59,6 +59,6 @@ def whole(name: str, value: object, low: float, high: float) -> int:
     Raises:
         InvalidInput: names the argument, the value and the range.
     """
-    if value.__class__ is not int or not low <= value <= high:  # type: ignore[operator]
+    if value.__class__ is not int or not low <= value <= high:
         raise InvalidInput(f"{name} is {value!r}: need an integer from {low:g} to {high:g}.")
-    return value  # type: ignore[return-value]
+    return value

@@ -5,6 +5,8 @@ Always true: a database's name is quoted, and only names that start with `trunkl
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import asyncpg
 
 from trunkline.errors import InvalidInput
@@ -55,6 +57,34 @@ async def migrated_template(admin_url: str, name: str = "trunkline_template") ->
         finally:
             await conn.close()
     return name
+
+
+async def load_once(admin_url: str, name: str, scripts: Sequence[str], *, unless_schema: str) -> str:
+    """Make a database and run `scripts` in it, once, however many processes ask at the same time; its URL.
+
+    Everything after `create database` is one transaction, so a half-made one is never seen. `unless_schema` is the schema whose
+    presence says that it is complete.
+    """
+    with translated():
+        conn = await asyncpg.connect(admin_url, statement_cache_size=0)
+        try:
+            if not await conn.fetchval("select exists (select from pg_database where datname = $1)", _checked(name)):
+                # template0: nobody can be connected to it, which would refuse the copy, and it takes any encoding.
+                await conn.execute(f"create database \"{name}\" template template0 encoding 'UTF8'")
+        except (asyncpg.DuplicateDatabaseError, asyncpg.UniqueViolationError):
+            pass  # another process made it between the question and the statement
+        finally:
+            await conn.close()
+        conn = await asyncpg.connect(database_url(admin_url, name), statement_cache_size=0)
+        try:
+            async with conn.transaction():
+                await conn.execute("select pg_advisory_xact_lock(hashtext('trunkline:load'))")
+                if not await conn.fetchval("select to_regnamespace($1) is not null", unless_schema):
+                    for script in scripts:
+                        await conn.execute(script)
+        finally:
+            await conn.close()
+    return database_url(admin_url, name)
 
 
 def _checked(name: str) -> str:

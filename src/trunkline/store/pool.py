@@ -22,7 +22,6 @@ from trunkline.errors import Unavailable
 from trunkline.settings import Settings, mask_url
 from trunkline.store.sqlstate import translate, translated
 
-
 # A connection whose statement was given up is worth this wait for the server's "cancelled"; past it, it is closed. Without a
 # bound a frozen network would keep it, and whoever gave up, for another command timeout.
 GIVE_BACK_S = 1.0
@@ -93,7 +92,9 @@ class Store:
         """All rows of one statement on a connection made for it alone: when the others do not answer."""
         with translated():
             async with asyncio.timeout(within_s):
-                conn = await asyncpg.connect(self.settings.database_url, statement_cache_size=0, server_settings={"application_name": "trunkline"})
+                conn = await asyncpg.connect(
+                    self.settings.database_url, statement_cache_size=0, server_settings={"application_name": "trunkline"}
+                )
                 try:
                     return await conn.fetch(self.sql(text), *args)  # type: ignore[no-any-return]
                 finally:

@@ -5,7 +5,9 @@
 -- transaction that is just taking the same key. Elements without a key hold themselves.
 create or replace function trunkline.take_idempotency(p_tenant_id bigint, p_ids uuid[], p_kinds text[], p_keys text[], p_options json[])
 returns uuid[]
-language plpgsql security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan set enable_hashjoin = off set enable_mergejoin = off
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
 as $$
 declare
   v_now timestamptz := trunkline.now();
@@ -35,56 +37,59 @@ $$ select case when p_slot_s is null then p_key else p_key || '@' || (floor(extr
 -- Who holds each unique key of a flush: the live job with that key, else the asking job. `unique_replace` first removes a
 -- holder that has not started (it ends cancelled, "replaced") and takes the key over from one that runs; of several in one
 -- flush the last stays, as if they had come one by one.
+-- Keys are looked up one by one through their index (lateral, limit 1): a join would be planned by statistics that are wrong.
 create or replace function trunkline.take_unique(p_tenant_id bigint, p_ids uuid[], p_queues text[], p_keys text[], p_options json[])
 returns uuid[]
-language plpgsql security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan set enable_hashjoin = off set enable_mergejoin = off
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
 as $$
 declare
   v_now timestamptz := trunkline.now();
+  v_lines integer[];
+  v_slots text[];
+  v_ends timestamptz[];
+  v_replaces boolean[];
   v_replaced uuid[];
   v_holders uuid[];
 begin
   if not exists (select from unnest(p_keys) as k where k is not null) then
     return p_ids;
   end if;
+  select array_agg(q.queue_id order by a.n), array_agg(trunkline.slot_key(a.key, o.slot_s, v_now) order by a.n),
+         array_agg(to_timestamp((floor(extract(epoch from v_now)::float8 / o.slot_s) + 1) * o.slot_s) order by a.n), array_agg(o.replaces order by a.n)
+    into v_lines, v_slots, v_ends, v_replaces
+    from unnest(p_queues, p_keys, p_options) with ordinality as a (queue, key, options, n)
+   cross join lateral (select q.queue_id from trunkline.queue as q where q.tenant_id = p_tenant_id and q.name = a.queue limit 1) as q
+   cross join lateral (select (a.options ->> 'unique_for')::float8 as slot_s, coalesce((a.options ->> 'unique_replace')::boolean, false) as replaces) as o;
+
   select array_agg(h.job_id) into v_replaced
-    from (select u.job_id from trunkline.unique_key as u
-            join trunkline.queue as q on q.tenant_id = p_tenant_id and q.queue_id = u.queue_id
-            join unnest(p_queues, p_keys, p_options) as a (queue, key, options)
-              on a.queue = q.name and u.key = trunkline.slot_key(a.key, (a.options ->> 'unique_for')::float8, v_now)
-           where u.tenant_id = p_tenant_id and (a.options ->> 'unique_replace')::boolean
-           order by u.queue_id, u.key
-             for update of u) as h;
+    from (select distinct a.line, a.slot from unnest(v_lines, v_slots, v_replaces) as a (line, slot, replaces) where a.replaces order by a.line, a.slot) as a
+   cross join lateral (select u.job_id from trunkline.unique_key as u
+                        where u.tenant_id = p_tenant_id and u.queue_id = a.line and u.key = a.slot limit 1 for update) as h;
   if v_replaced is not null then
     perform trunkline.cancel_queued(p_tenant_id, v_replaced, 'replaced by a newer job with its unique key');
     delete from trunkline.unique_key as u where u.tenant_id = p_tenant_id and u.job_id = any (v_replaced);
   end if;
   delete from trunkline.unique_key as u using (
-           select u.queue_id, u.key from unnest(p_queues, p_keys, p_options) as a (queue, key, options)
-             join trunkline.queue as q on q.tenant_id = p_tenant_id and q.name = a.queue
-             join trunkline.unique_key as u on u.tenant_id = p_tenant_id and u.queue_id = q.queue_id
-                                           and u.key = trunkline.slot_key(a.key, (a.options ->> 'unique_for')::float8, v_now)
-            where u.expires_at <= v_now order by u.queue_id, u.key for update of u) as x
+           select h.queue_id, h.key
+             from (select distinct a.line, a.slot from unnest(v_lines, v_slots, v_ends) as a (line, slot, ends) where a.ends is not null order by a.line, a.slot) as a
+            cross join lateral (select u.queue_id, u.key from trunkline.unique_key as u
+                                 where u.tenant_id = p_tenant_id and u.queue_id = a.line and u.key = a.slot and u.expires_at <= v_now limit 1 for update) as h) as x
    where u.tenant_id = p_tenant_id and u.queue_id = x.queue_id and u.key = x.key;
   -- A key that is held is not locked: an enqueue in somebody's long transaction must not stop the ack that frees the key.
   -- So the holder may go before it is read; then the key is asked for again.
   for v_try in 1 .. 20 loop
     insert into trunkline.unique_key (tenant_id, queue_id, key, job_id, expires_at)
-    select distinct on (q.queue_id, s.key) p_tenant_id, q.queue_id, s.key, u.id,
-           to_timestamp((floor(extract(epoch from v_now)::float8 / s.slot_s) + 1) * s.slot_s)
-      from unnest(p_ids, p_queues, p_keys, p_options) with ordinality as u (id, queue, key, options, n)
-      join trunkline.queue as q on q.tenant_id = p_tenant_id and q.name = u.queue
-     cross join lateral (select (u.options ->> 'unique_for')::float8 as slot_s, trunkline.slot_key(u.key, (u.options ->> 'unique_for')::float8, v_now) as key,
-                               coalesce((u.options ->> 'unique_replace')::boolean, false) as replaces) as s
-     where u.key is not null
-     order by q.queue_id, s.key, s.replaces desc, case when s.replaces then -u.n else u.n end
+    select distinct on (a.line, a.slot) p_tenant_id, a.line, a.slot, a.id, a.ends
+      from unnest(p_ids, v_lines, v_slots, v_ends, v_replaces) with ordinality as a (id, line, slot, ends, replaces, n)
+     where a.slot is not null
+     order by a.line, a.slot, a.replaces desc, case when a.replaces then -a.n else a.n end
         on conflict (tenant_id, queue_id, key) do nothing;
     v_holders := array(
-      select case when u.key is null then u.id
-                  else (select h.job_id from trunkline.unique_key as h join trunkline.queue as q on q.tenant_id = h.tenant_id and q.queue_id = h.queue_id
-                         where h.tenant_id = p_tenant_id and q.name = u.queue
-                           and h.key = trunkline.slot_key(u.key, (u.options ->> 'unique_for')::float8, v_now)) end
-        from unnest(p_ids, p_queues, p_keys, p_options) with ordinality as u (id, queue, key, options, n) order by u.n);
+      select case when a.slot is null then a.id
+                  else (select h.job_id from trunkline.unique_key as h where h.tenant_id = p_tenant_id and h.queue_id = a.line and h.key = a.slot) end
+        from unnest(p_ids, v_lines, v_slots) with ordinality as a (id, line, slot, n) order by a.n);
     if array_position(v_holders, null) is null then
       return v_holders;
     end if;

@@ -68,7 +68,7 @@ end $$;
 -- Declares sessions dead that did not renew in time; answers whether there are any. The caller's own is alive: it calls. After
 -- a restart of the server every session gets its full time again (a quick one, that `is_patient` does not notice).
 drop function if exists trunkline.bury_sessions();
-create or replace function trunkline.bury_sessions(p_session_id integer) returns boolean
+create or replace function trunkline.bury_sessions(p_session_id integer default null) returns boolean
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   v_now timestamptz := trunkline.now();

@@ -86,7 +86,7 @@ begin
   -- Keys first, in key order: a job whose key is taken stays ended.
   with keyed as (
     select o.job_id, j.queue_id, j.options ->> 'unique_key' as key from trunkline.outcome as o
-      join trunkline.job as j on j.tenant_id = p_tenant_id and j.id = o.job_id
+     cross join lateral (select j.queue_id, j.options from trunkline.job as j where j.tenant_id = p_tenant_id and j.id = o.job_id limit 1) as j
      where o.tenant_id = p_tenant_id and o.job_id = any (p_job_ids) and o.state in (2, 3)
        and j.options ->> 'unique_key' is not null and j.options ->> 'unique_for' is null
   ), held as (
@@ -108,7 +108,8 @@ begin
     insert into trunkline.ready (tenant_id, ord, job_id, queue_id, attempt, priority, failures, traits)
     select p_tenant_id, v_ord + row_number() over (order by g.job_id), g.job_id, j.queue_id, g.attempt, coalesce((g.detail ->> 'priority')::smallint, 0), 0,
            case when j.options ->> 'unique_key' is not null and j.options ->> 'unique_for' is null then 1 else 0 end
-      from gone as g join trunkline.job as j on j.tenant_id = p_tenant_id and j.id = g.job_id
+      from gone as g
+     cross join lateral (select j.queue_id, j.options from trunkline.job as j where j.tenant_id = p_tenant_id and j.id = g.job_id limit 1) as j
     returning job_id, queue_id
   )
   select array_agg(l.job_id), array_agg(distinct l.queue_id) into v_back, v_queue_ids from lined as l;

@@ -1,5 +1,5 @@
 """A believable business database for the demonstration and the tests: `shop.sql`, and `prepare` to create it."""
 
-from trunkline.jobtypes.demo.prepare import prepare_demo_database
+from trunkline.connections.demo.prepare import prepare_demo_database
 
 __all__ = ["prepare_demo_database"]

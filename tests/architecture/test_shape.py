@@ -1,0 +1,136 @@
+"""Sizes, names and documentation: the numbers that the house holds itself to."""
+
+from __future__ import annotations
+
+import ast
+import re
+from statistics import median
+
+from tests.architecture.house import ROOT, definitions, modules, texts
+
+FILE_LINES, SQL_LINES, FUNCTION_LINES, MEDIAN_LINES = 400, 300, 60, 160
+FORBIDDEN = {"utils", "util", "helpers", "helper", "manager", "base", "common", "misc"}
+SQL = re.compile(
+    r"^\s*(select\s|insert\s+into\s|update\s+\w+(\.\w+)?\s+(as\s+\w+\s+)?set\s|delete\s+from\s|truncate\s|with\s+\w+\s+as\s*\(|(create|drop|alter)\s+(or\s+replace\s+)?"
+    r"(table|function|index|role|database|schema|view|extension)\b|notify\s|listen\s|copy\s+\w+)",
+    re.IGNORECASE,
+)
+# Where SQL text may stand besides sql/ and store/, and why.
+SQL_ELSEWHERE = {
+    "trunkline.jobtypes.schema": "asks databases that users registered about their own catalogs",
+    "trunkline.measure": "the raw-SQL floors that the product is measured against",
+}
+
+
+def test_files_are_short():
+    """What does not fit on a few screens is two things."""
+    long = {
+        str(path.relative_to(ROOT)): count
+        for ending, limit in ((".py", FILE_LINES), (".sql", SQL_LINES))
+        for path in ROOT.rglob(f"*{ending}")
+        if (count := len(path.read_text("utf-8").splitlines())) > limit
+    }
+
+    assert {} == long
+
+
+def test_the_median_module_is_short():
+    """Most of them much shorter than the limit."""
+    assert median(len(m.path.read_text("utf-8").splitlines()) for m in modules().values() if not m.is_package) <= MEDIAN_LINES
+
+
+def test_functions_are_short():
+    """Without their docstring."""
+    long = {}
+    for module in modules().values():
+        for name, node in definitions(module.tree):
+            if isinstance(node, ast.ClassDef):
+                continue
+            docstring = node.body[0] if ast.get_docstring(node) else None
+            count = node.end_lineno - node.lineno + 1 - (docstring.end_lineno - docstring.lineno + 1 if docstring else 0)
+            if count > FUNCTION_LINES:
+                long[f"{module.name}.{name}"] = count
+
+    assert {} == long
+
+
+def test_sql_functions_are_short():
+    """The body between its dollars."""
+    long = {}
+    for path in sorted((ROOT / "sql" / "functions").glob("*.sql")):
+        for name, body in re.findall(r"create or replace function trunkline\.(\w+)\(.*?\$\$(.*?)\$\$", path.read_text("utf-8"), re.DOTALL):
+            if (count := len(body.strip().splitlines())) > FUNCTION_LINES:
+                long[f"{path.stem}: {name}"] = count
+
+    assert {} == long
+
+
+def test_no_file_is_called_after_nothing():
+    """One name per thing; `utils` names none."""
+    assert [] == [str(path) for path in ROOT.rglob("*") if path.stem.lower() in FORBIDDEN]
+
+
+def test_sql_text_stands_where_sql_belongs():
+    """SQL decides, Python carries: outside sql/ and store/ no statement is spelled."""
+    stray = [
+        f"{module.name}:{line} {text.strip().splitlines()[0][:60]}"
+        for module in modules().values()
+        if module.room not in ("sql", "store") and not any(module.name.startswith(place) for place in SQL_ELSEWHERE)
+        for text, line in texts(module.tree)
+        if SQL.match(text)
+    ]
+
+    assert [] == stray
+
+
+def test_only_the_store_knows_the_driver():
+    """asyncpg is imported in one room."""
+    knowing = {
+        module.name
+        for module in modules().values()
+        for node in ast.walk(module.tree)
+        if (isinstance(node, ast.Import) and any(a.name.split(".")[0] == "asyncpg" for a in node.names))
+        or (isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "asyncpg")
+        if module.room not in ("store", "measure")
+    }
+
+    assert set() == knowing
+
+
+def test_every_module_says_what_it_is():
+    """A page of the house begins with a sentence."""
+    assert [] == [name for name, module in modules().items() if not ast.get_docstring(module.tree)]
+
+
+def test_every_public_name_is_documented():
+    """Classes, functions and methods that do not begin with an underscore; nested functions are their parent's affair."""
+    bare = []
+    for module in modules().values():
+        functions = {name for name, node in definitions(module.tree) if not isinstance(node, ast.ClassDef)}
+        for name, node in definitions(module.tree):
+            parts = name.split(".")
+            is_nested = any(".".join(parts[:n]) in functions for n in range(1, len(parts)))
+            is_overload = any("overload" in ast.unparse(d) for d in node.decorator_list)
+            if not any(part.startswith("_") for part in parts) and not is_nested and not is_overload and not ast.get_docstring(node):
+                bare.append(f"{module.name}.{name}")
+
+    assert [] == bare
+
+
+def test_every_sql_file_says_what_it_is():
+    """A migration also says which code it works with."""
+    for path in sorted((ROOT / "sql").rglob("*.sql")):
+        text = path.read_text("utf-8")
+
+        assert text.startswith("-- "), path.name
+        assert path.parent.name != "migrations" or text.startswith("-- Works with code from: "), path.name
+
+
+def test_every_error_has_a_code_of_its_own():
+    """The code is what the wire and REST answer with."""
+    from trunkline import errors
+
+    classes = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, errors.TrunklineError)]
+
+    assert len(classes) == len({cls.code for cls in classes})
+    assert [] == [cls.__name__ for cls in classes if not re.fullmatch(r"[a-z][a-z_]*", cls.code) or not cls.__doc__]
