@@ -94,7 +94,9 @@ class Runner:
     def _fill(self) -> None:
         running, waiting, limit = self._running, self._waiting, self._concurrency
         create_task = asyncio.get_running_loop().create_task
-        while waiting and len(running) < limit and self._may_start():
+        if waiting and not self._may_start():
+            return
+        while waiting and len(running) < limit:
             job = waiting.popleft()
             running.add(job)
             job.task = create_task(self._run(job))

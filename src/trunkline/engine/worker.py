@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -32,6 +32,7 @@ from trunkline.store.work import Settled
 
 LINES_EVERY_S = 2.0  # how soon a queue of a new tenant is noticed by handlers that serve all
 HISTORY_EVERY_S = 600.0  # how often this process offers to do the hourly round
+AGAIN_AFTER_S = 0.5  # a loop that failed is run again
 log = structlog.get_logger("trunkline.worker")
 
 
@@ -84,16 +85,16 @@ class Worker:
         await self._open_lines()
         self._heart.listen(self)
         self._unsubscribe.append(self._signals.subscribe(self._heard))
-        loops: list[Coroutine[Any, Any, None]] = [
-            self._fetcher.run(),
-            self._acker.run(),
-            self._reporter.run(),
-            self._runner.watch_deadlines(),
-            self._keep_history(),
+        loops: list[Callable[[], Coroutine[Any, Any, None]]] = [
+            self._fetcher.run,
+            self._acker.run,
+            self._reporter.run,
+            self._runner.watch_deadlines,
+            self._keep_history,
         ]
         if any(handler.all_tenants for handler in self._registry):
-            loops.append(self._follow_tenants())
-        self._tasks = [asyncio.create_task(loop) for loop in loops]
+            loops.append(self._follow_tenants)
+        self._tasks = [asyncio.create_task(_kept_up(loop)) for loop in loops]
         log.info("worker.started", kinds=sorted(handler.kind for handler in self._registry), session_id=self._heart.session_id)
 
     async def stop(self, timeout_s: float) -> Stopped:
@@ -196,3 +197,14 @@ class Worker:
             except TrunklineError as error:
                 log.warning("worker.history_not_kept", error=str(error))
             await asyncio.sleep(HISTORY_EVERY_S)
+
+
+async def _kept_up(loop: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run a loop, and again when it raised what nobody foresaw: a worker with a dead loop would only look alive."""
+    while True:
+        try:
+            await loop()
+            return
+        except Exception:
+            log.exception("worker.loop_failed", loop=loop.__qualname__, again_in_s=AGAIN_AFTER_S)
+            await asyncio.sleep(AGAIN_AFTER_S)

@@ -1,0 +1,64 @@
+"""`enqueue_bulk`: many plain jobs with one call, beside COPY of finished rows into the same tables.
+
+Ours counts what every caller pays: `new_job` for each job (checks, JSON, an id) and `enqueue_many`. The floor sends binary
+rows that were made before, in transactions of the same size.
+"""
+
+from __future__ import annotations
+
+import statistics
+
+import asyncpg
+
+from trunkline.engine.producer import COPY_CHUNK
+from trunkline.measure.pairs import interleaved
+from trunkline.measure.processes import started
+from trunkline.measure.result import Floor, Result, Target
+from trunkline.measure.run import MeasureFailed, Run
+
+_QUEUED = "select count(*) from trunkline.ready as r join trunkline.job as j on j.tenant_id = r.tenant_id and j.id = r.job_id"
+
+
+async def measure(run: Run) -> list[Result]:
+    """Jobs a second."""
+    jobs = run.sizes.jobs
+    ours, floor = await interleaved(
+        run.sizes.pairs,
+        lambda: _enqueued(run, "enqueue"),
+        lambda: _enqueued(run, "floor_copy", chunk=COPY_CHUNK),
+    )
+    rates = [jobs / each["seconds"] for each in ours]
+    return [
+        Result(
+            measure="enqueue_bulk",
+            value=statistics.median(rates),
+            unit="jobs/s",
+            n=jobs,
+            pairs=run.sizes.pairs,
+            verified=True,
+            floors={"copy": Floor.of("binary COPY of finished rows into job and ready", rates, [jobs / each["seconds"] for each in floor])},
+            targets=(Target("ratio", ">=", 0.75),),
+            extra={
+                "enqueue_many_alone_per_s": statistics.median(jobs / (each["seconds"] - each["making_s"]) for each in ours),
+                "making_us_per_job": statistics.median(each["making_s"] / jobs * 1e6 for each in ours),
+            },
+        )
+    ]
+
+
+async def _enqueued(run: Run, role: str, **arguments: int) -> dict[str, float]:
+    """What the role answered, after its jobs were counted in both tables."""
+    jobs = run.sizes.jobs
+    async with run.server.fresh() as url, started(role, url, run.sizes.deadline_s, jobs=jobs, **arguments) as child:
+        await child.expect("ready")
+        child.tell("go")
+        answer = await child.expect("enqueued")
+        child.tell("stop")
+        await child.expect("done")
+        conn = await asyncpg.connect(url)
+        try:
+            if (queued := await conn.fetchval(_QUEUED)) != jobs:
+                raise MeasureFailed(f"{queued} of {jobs} jobs are queued.")
+        finally:
+            await conn.close()
+    return answer
