@@ -59,6 +59,13 @@ class LeaseLost(TrunklineError):
     code = "lease_lost"
 
 
+class RolledBack(TrunklineError):
+    """A handler completed its job in a transaction that was then rolled back; the attempt counts as failed."""
+
+    code = "rolled_back"
+    retryable = True
+
+
 class SessionLost(TrunklineError):
     """This process did not renew its session in time; its leases were offered to others. Start a new session."""
 

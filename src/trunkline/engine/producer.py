@@ -18,7 +18,7 @@ import structlog
 
 from trunkline.errors import TrunklineError, Unavailable
 from trunkline.model import NewJob
-from trunkline.store import Store, copy, enqueue, foreign
+from trunkline.store import Store, copy, enqueue, foreign, sessions
 
 COPY_FROM = 200  # jobs; below, the function call is faster (docs/performance.md)
 MAX_FLUSH = 1000  # jobs of a shared flush or one function call
@@ -87,7 +87,7 @@ class Producer:
 
     async def in_transaction(self, tenant: str, jobs: Sequence[NewJob], connection: Any) -> list[Enqueued]:
         """Enqueue on the caller's own connection, in its open transaction: the jobs exist if and only if it commits."""
-        ((tenant_id,),) = await foreign.rows(connection, self._store.sql("select trunkline.tenant_id($1)"), (tenant,), ("text",))
+        ((tenant_id,),) = await foreign.rows(connection, self._store.sql(sessions.TENANT_ID), (tenant,), ("text",))
         rows = await foreign.rows(
             connection,
             self._store.sql(enqueue.JOBS),

@@ -24,7 +24,7 @@ from trunkline.engine.context import Job, current_job
 from trunkline.engine.handlers import OUTCOMES
 from trunkline.engine.pools import Pools
 from trunkline.engine.reporter import Reporter
-from trunkline.errors import InvalidPayload, LeaseLost, Unavailable
+from trunkline.errors import InvalidPayload, LeaseLost, RolledBack, Unavailable
 from trunkline.model import Fail, RetryAfter, Snooze
 from trunkline.model.payload import encode
 from trunkline.store import Store, work
@@ -144,7 +144,7 @@ class Runner:
         text = None if result is None else encode(result, what="result", max_bytes=self._result_max)
         await self._reporter.flush_job(job)
         if job.reported_in_transaction and not await self._is_recorded(job):
-            raise Fail("the transaction that completed this job was rolled back")
+            raise RolledBack("the transaction that completed this job was rolled back, so its work was not done. It is retried by the policy.")
         self._acker.completed(job, text)
 
     async def _is_recorded(self, job: Job) -> bool:

@@ -11,6 +11,7 @@ import asyncpg
 
 from trunkline.errors import InvalidInput
 from trunkline.store.migrate import migrate
+from trunkline.store.pool import Store
 from trunkline.store.sqlstate import translated
 
 
@@ -30,6 +31,14 @@ async def create_database(admin_url: str, name: str, *, template: str | None = N
         finally:
             await conn.close()
     return database_url(admin_url, name)
+
+
+async def move_clock(store: Store, offset_s: float) -> None:
+    """Let the database clock of one installation go `offset_s` seconds ahead of time. For tests: deadlines follow at once."""
+    await store.fetch(
+        "create or replace function trunkline.now() returns timestamptz language sql volatile parallel safe as"
+        f" $$ select clock_timestamp() + interval '{offset_s:.6f} seconds' $$"
+    )
 
 
 async def drop_database(admin_url: str, name: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from trunkline.store import Store
+from trunkline.store.admin import move_clock
 
 
 class DatabaseClock:
@@ -15,7 +16,4 @@ class DatabaseClock:
     async def forward(self, seconds: float) -> None:
         """Move the database clock by `seconds`; negative moves it back."""
         self.offset_s += seconds
-        await self._store.fetch(
-            "create or replace function trunkline.now() returns timestamptz language sql volatile parallel safe as"
-            f" $$ select clock_timestamp() + interval '{self.offset_s:.6f} seconds' $$"
-        )
+        await move_clock(self._store, self.offset_s)
