@@ -38,3 +38,9 @@ async def app(trunkline_url: str) -> AsyncIterator[Trunkline]:
     """An application on a fresh database, its worker not started."""
     async with Trunkline(settings=Settings.load({}, database_url=trunkline_url, shutdown_timeout_s=5)) as app:
         yield app
+
+
+@pytest.fixture
+def app_offline() -> Trunkline:
+    """An application that is only declared on, never opened."""
+    return Trunkline("postgresql://nobody@localhost/nothing")

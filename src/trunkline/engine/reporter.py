@@ -45,6 +45,7 @@ class Reporter:
         self._lines: list[tuple[Attempt, str, str, str | None]] = []
         self._dropped = 0
         self._something = asyncio.Event()
+        self._writing = asyncio.Lock()  # one write at a time: an older progress must not arrive after a newer one
 
     def progress(self, job: Attempt, value: str) -> None:
         """Keep the latest progress of a job, JSON text."""
@@ -62,11 +63,12 @@ class Reporter:
 
     async def flush_job(self, job: Attempt) -> None:
         """Write the waiting progress of a job that is about to end, so that its outcome keeps it."""
-        waiting = self._progress.pop(job.fence, None)
-        if waiting is None:
-            return
-        with suppress(Unavailable):  # the result matters, its last progress does not
-            await work.save_progress(self._store, job.tenant_id, [job.id], [job.attempt], [waiting[1]])
+        async with self._writing:
+            waiting = self._progress.pop(job.fence, None)
+            if waiting is None:
+                return
+            with suppress(Unavailable):  # the result matters, its last progress does not
+                await work.save_progress(self._store, job.tenant_id, [job.id], [job.attempt], [waiting[1]])
 
     async def run(self) -> None:
         """Flush until cancelled."""
@@ -78,6 +80,10 @@ class Reporter:
 
     async def flush(self) -> None:
         """Write what waits; a database that is away costs these lines, not the job."""
+        async with self._writing:
+            await self._flush()
+
+    async def _flush(self) -> None:
         progress, self._progress = self._progress, {}
         lines, self._lines = self._lines, []
         if self._dropped:

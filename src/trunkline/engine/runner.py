@@ -124,6 +124,8 @@ class Runner:
         except asyncio.CancelledError:
             self._stopped(job)
         except BaseException as error:  # noqa: BLE001 - a handler may raise anything; it ends as a report
+            if job.said_something:
+                await self._reporter.flush_job(job)  # how far it came is what people ask first
             self._failed(job, error)
         finally:
             self._left(job)
@@ -144,7 +146,9 @@ class Runner:
         text = None if result is None else encode(result, what="result", max_bytes=self._result_max)
         await self._reporter.flush_job(job)
         if job.reported_in_transaction and not await self._is_recorded(job):
-            raise RolledBack("the transaction that completed this job was rolled back, so its work was not done. It is retried by the policy.")
+            raise RolledBack(
+                "the transaction that completed this job was rolled back, so its work was not done. It is retried by the policy."
+            )
         self._acker.completed(job, text)
 
     async def _is_recorded(self, job: Job) -> bool:

@@ -25,11 +25,11 @@ begin
     delete from trunkline.lease as l
      where l.tenant_id = p_tenant_id and l.job_id = any (p_job_ids)
        and ((l.job_id, l.attempt) in (select a.job_id, a.attempt from report as a)) is true        -- the fence
-    returning l.job_id, l.attempt, l.claimed_at, l.traits, l.progress
+    returning l.job_id, l.attempt, l.claimed_at, l.traits, l.failures, l.progress
   ), ended as (
     insert into trunkline.outcome (tenant_id, job_id, started_at, finished_at, attempt, state, result, detail)
     select p_tenant_id, g.job_id, g.claimed_at, v_now, g.attempt, 1, a.result,
-           case when g.progress is not null then json_build_object('progress', g.progress) end
+           case when g.progress is not null or g.failures > 0 then json_build_object('progress', g.progress, 'failures', g.failures) end
       from gone as g join report as a on a.job_id = g.job_id and a.attempt = g.attempt
   )
   select count(*), array_agg(g.job_id) filter (where g.traits & 1 <> 0) into v_written, v_keyed from gone as g;
