@@ -87,6 +87,10 @@ class Unavailable(TrunklineError):
     retryable = True
 
 
+class TimedOut(Unavailable):
+    """A statement did not end in its time, or waited too long for somebody's lock."""
+
+
 class WaitTimeout(TrunklineError):
     """The job had not ended when the time given to `wait` was over; it goes on."""
 

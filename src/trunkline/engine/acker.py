@@ -3,47 +3,53 @@
 Always true: a report leaves this buffer exactly once, as written or as lease lost; a flush that failed because the database
 is away is tried again until it is written or the acker is told to give up; what could not be written at shutdown is
 raised as `Unflushed`, never swallowed. While a flush is under way the next one gathers, so batches grow with the load.
-Called by: engine.runner. Calls: store.work.
+Tenants are flushed beside each other, and a flush that waits for somebody's row lock is halved until the report that waits is
+alone: neither another tenant nor another job waits with it.
+Called by: engine.runner, engine.fetcher. Calls: store.work.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
 from collections.abc import Awaitable, Callable
-from functools import partial
-from typing import NamedTuple, TypeVar
+from dataclasses import dataclass, field
+from typing import NamedTuple
 from uuid import UUID
 
 import structlog
 
 from trunkline.engine.context import Job
-from trunkline.errors import Unavailable, Unflushed
+from trunkline.engine.faults import fault_of
+from trunkline.errors import TimedOut, Unavailable, Unflushed
 from trunkline.store import Store, work
 from trunkline.store.work import Settled
 
 MAX_FLUSH = 1000  # past this, a statement's latency grew and throughput did not
+MAX_TENANTS = 4  # flushed at once: the pool has connections for claims and enqueues, too
 log = structlog.get_logger("trunkline.acker")
 
 
-class Ending(NamedTuple):
-    """How an attempt ended other than completed; `ending` is one of sql settle()'s, `error` JSON text."""
+class Report(NamedTuple):
+    """How an attempt ended: `ending` None is completed with `text` as its result, else one of sql settle()'s with `text` as the
+    error; both JSON text."""
 
     job: Job
-    ending: str
-    error: str | None
-    delay_s: float | None
+    ending: str | None
+    text: str | None
+    delay_s: float | None = None
 
 
-class Completion(NamedTuple):
-    """A result, JSON text or None."""
+@dataclass(slots=True)
+class _Buffer:
+    """Reports of one tenant."""
 
-    job: Job
-    result: str | None
+    waiting: list[Report] = field(default_factory=list)
+    under_way: list[Report] = field(default_factory=list)
+    is_flushing: bool = False
 
 
-_Report = TypeVar("_Report", Completion, Ending)
 Done = Callable[[Job, str, Settled | None], None]
+Write = Callable[[int, list[Report]], Awaitable[None]]
 
 
 class Acker:
@@ -52,40 +58,48 @@ class Acker:
     def __init__(self, store: Store, on_done: Done) -> None:
         self._store = store
         self._on_done = on_done
-        self._completions: list[Completion] = []
-        self._endings: list[Ending] = []
+        self._buffers: dict[int, _Buffer] = {}
+        self._flushes: set[asyncio.Task[None]] = set()
         self._something = asyncio.Event()
         self._written = asyncio.Event()
-        self._flushing = 0
-        self._in_flush: tuple[list[Completion], list[Ending]] = ([], [])
+        self.pending = 0  # reports not yet answered by the database
         self.flushes = 0
 
     def completed(self, job: Job, result: str | None) -> None:
         """Report success."""
-        self._completions.append(Completion(job, result))
-        self._something.set()
+        self._take(Report(job, None, result))
 
     def ended(self, job: Job, ending: str, error: str | None = None, delay_s: float | None = None) -> None:
         """Report any other ending."""
-        self._endings.append(Ending(job, ending, error, delay_s))
-        self._something.set()
+        self._take(Report(job, ending, error, delay_s))
 
-    @property
-    def pending(self) -> int:
-        """Reports not yet answered by the database."""
-        return len(self._completions) + len(self._endings) + self._flushing
+    def _take(self, report: Report) -> None:
+        buffer = self._buffers.get(report.job.tenant_id)
+        if buffer is None:
+            buffer = self._buffers[report.job.tenant_id] = _Buffer()
+        buffer.waiting.append(report)
+        self.pending += 1
+        self._something.set()
 
     def fences(self) -> set[tuple[UUID, int]]:
         """(job, attempt) of every report not yet answered."""
-        completions, endings = self._in_flush
-        reports: list[Completion | Ending] = [*self._completions, *self._endings, *completions, *endings]
-        return {report.job.fence for report in reports}
+        return {report.job.fence for buffer in self._buffers.values() for report in (*buffer.waiting, *buffer.under_way)}
 
     async def run(self) -> None:
         """Flush whenever there is something, until cancelled."""
-        while True:
-            await self._something.wait()
-            await self._flush()
+        try:
+            while True:
+                await self._something.wait()
+                self._something.clear()
+                for tenant_id, buffer in list(self._buffers.items()):
+                    if not buffer.is_flushing and len(self._flushes) < MAX_TENANTS:
+                        buffer.is_flushing = True
+                        task = asyncio.create_task(self._flush(tenant_id, buffer))
+                        self._flushes.add(task)
+                        task.add_done_callback(self._flushes.discard)
+        finally:
+            for task in self._flushes:
+                task.cancel()
 
     async def drain(self, within_s: float) -> None:
         """Wait until every report is written; `run` does the writing.
@@ -101,87 +115,76 @@ class Acker:
         except TimeoutError:
             raise Unflushed(f"{self.pending} reports could not be written within {within_s:g} s. These jobs will run again.") from None
 
-    async def _flush(self) -> None:
-        completions, self._completions = self._completions[:MAX_FLUSH], self._completions[MAX_FLUSH:]
-        endings, self._endings = self._endings[:MAX_FLUSH], self._endings[MAX_FLUSH:]
-        if not (self._completions or self._endings):
-            self._something.clear()
-        self._flushing = len(completions) + len(endings)
-        self._in_flush = (completions, endings)
-        for tenant_id, done in _by_tenant(completions).items():
-            await self._write(partial(self._write_completions, tenant_id, done))
-            self._flushing -= len(done)
-        for tenant_id, ends in _by_tenant(endings).items():
-            await self._write(partial(self._write_endings, tenant_id, ends))
-            self._flushing -= len(ends)
-        self._in_flush = ([], [])
-        self.flushes += 1
-        self._written.set()
+    async def _flush(self, tenant_id: int, buffer: _Buffer) -> None:
+        """Everything one tenant has, also what comes meanwhile."""
+        try:
+            while buffer.waiting:
+                buffer.under_way, buffer.waiting = buffer.waiting[:MAX_FLUSH], buffer.waiting[MAX_FLUSH:]
+                if done := [report for report in buffer.under_way if report.ending is None]:
+                    await self._write(self._write_completions, tenant_id, done)
+                if len(done) < len(buffer.under_way):
+                    await self._write(self._write_endings, tenant_id, [report for report in buffer.under_way if report.ending is not None])
+                buffer.under_way = []
+                self.flushes += 1
+                self._written.set()
+            del self._buffers[tenant_id]
+        finally:
+            buffer.is_flushing = False
+            self._something.set()  # another tenant may have waited for its turn
 
-    async def _write(self, statement: Callable[[], Awaitable[None]]) -> None:
+    async def _write(self, write: Write, tenant_id: int, reports: list[Report]) -> None:
         """Until it is written: an ack is worth waiting for, and may be repeated."""
         pause_s = 0.05
+        refused = False
         while True:
             try:
-                await statement()
-                return
+                return await write(tenant_id, reports)
             except Unavailable as error:
-                log.warning("acker.waiting", error=str(error), retry_in_s=pause_s)
-                await asyncio.sleep(pause_s)
-                pause_s = min(pause_s * 2, 1.0)
+                if isinstance(error, TimedOut) and len(reports) > 1:
+                    return await self._halve(write, tenant_id, reports)
+                log.warning("acker.waiting", error=str(error), reports=len(reports), retry_in_s=pause_s)
+            except Exception as error:  # noqa: BLE001 - whatever one report did to its statement, the others must be written
+                if len(reports) > 1:  # one report the database refuses must not take its whole flush along
+                    return await self._halve(write, tenant_id, reports)
+                if refused:
+                    return self._give_up(reports[0], error)
+                refused = True
+                log.warning("acker.refused", job_id=str(reports[0].job.id), error=str(error), retry_in_s=pause_s)
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, 1.0)
 
-    async def _write_completions(self, tenant_id: int, done: list[Completion]) -> None:
-        try:
-            stale = await work.ack_completed(
-                self._store, tenant_id, [c.job.id for c in done], [c.job.attempt for c in done], [c.result for c in done]
-            )
-        except Unavailable:
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever one report did to its statement, the others must be written
-            await self._one_by_one(error, [partial(self._write_completions, tenant_id, [c]) for c in done], [c.job for c in done])
-            return
-        for completion in done:
-            self._on_done(completion.job, "lost" if stale and completion.job.id in stale else "completed", None)
+    async def _halve(self, write: Write, tenant_id: int, reports: list[Report]) -> None:
+        middle = len(reports) // 2
+        await asyncio.gather(self._write(write, tenant_id, reports[:middle]), self._write(write, tenant_id, reports[middle:]))
 
-    async def _write_endings(self, tenant_id: int, ends: list[Ending]) -> None:
-        try:
-            rows = await work.settle(
-                self._store,
-                tenant_id,
-                [e.job.id for e in ends],
-                [e.job.attempt for e in ends],
-                [e.ending for e in ends],
-                [e.error for e in ends],
-                [e.delay_s for e in ends],
-            )
-        except Unavailable:
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever one report did to its statement, the others must be written
-            await self._one_by_one(error, [partial(self._write_endings, tenant_id, [e]) for e in ends], [e.job for e in ends])
-            return
+    def _give_up(self, report: Report, error: Exception) -> None:
+        """Refused twice. A completion becomes a failure that people can read; a refused ending is left to its deadline."""
+        log.error("acker.given_up", job_id=str(report.job.id), attempt=report.job.attempt, ending=report.ending, exc_info=error)
+        self.pending -= 1
+        if report.ending is None:
+            self.ended(report.job, "failed", fault_of(error))
+        else:
+            self._on_done(report.job, "lost", None)
+
+    async def _write_completions(self, tenant_id: int, done: list[Report]) -> None:
+        ids, attempts, results = [r.job.id for r in done], [r.job.attempt for r in done], [r.text for r in done]
+        stale = await work.ack_completed(self._store, tenant_id, ids, attempts, results)
+        self.pending -= len(done)
+        for report in done:
+            self._on_done(report.job, "lost" if stale and report.job.id in stale else "completed", None)
+
+    async def _write_endings(self, tenant_id: int, ends: list[Report]) -> None:
+        rows = await work.settle(
+            self._store,
+            tenant_id,
+            [r.job.id for r in ends],
+            [r.job.attempt for r in ends],
+            [r.ending or "" for r in ends],
+            [r.text for r in ends],
+            [r.delay_s for r in ends],
+        )
+        self.pending -= len(ends)
         settled = {(row.job_id, row.attempt): row for row in rows}
-        for end in ends:
-            found = settled.get(end.job.fence)
-            self._on_done(end.job, "lost" if found is None else found.next, found)
-
-    async def _one_by_one(self, error: BaseException, singles: list[Callable[[], Awaitable[None]]], jobs: list[Job]) -> None:
-        """One report the database refuses must not take its whole flush along. It alone is left to its deadline."""
-        if len(singles) == 1:
-            log.error("acker.refused", job_id=str(jobs[0].id), attempt=jobs[0].attempt, error=str(error), exc_info=error)
-            self._on_done(jobs[0], "lost", None)
-            return
-        for single in singles:
-            await single()
-
-
-def _by_tenant(reports: list[_Report]) -> dict[int, list[_Report]]:
-    """Grouped; SQL takes the locks of each group in job order."""
-    if not reports:
-        return {}
-    first = reports[0].job.tenant_id
-    if all(report.job.tenant_id == first for report in reports):
-        return {first: reports}
-    groups: dict[int, list[_Report]] = defaultdict(list)
-    for report in reports:
-        groups[report.job.tenant_id].append(report)
-    return groups
+        for report in ends:
+            found = settled.get(report.job.fence)
+            self._on_done(report.job, "lost" if found is None else found.next, found)

@@ -14,7 +14,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from uuid import UUID
 
 import structlog
@@ -141,8 +141,8 @@ class Fetcher:
             except SessionLost:
                 self._heart.tick_soon()
                 await asyncio.sleep(0.2)
-            except TrunklineError as error:
-                log.warning("fetcher.waiting", error=str(error), retry_in_s=pause_s)
+            except Exception as error:
+                log.warning("fetcher.waiting", error=str(error), retry_in_s=pause_s, exc_info=not isinstance(error, TrunklineError))
                 self._sleeper.forget()
                 self._strays_at = [self._clock() + after_s for after_s in STRAYS_AFTER_S]
                 await asyncio.sleep(pause_s)
@@ -221,6 +221,9 @@ class Fetcher:
     async def _wait(self, at_most_s: float | None) -> None:
         if self._stopping:
             return
+        if self._strays_at:
+            until_look_s = max(self._strays_at[0] - self._clock(), 0.0)
+            at_most_s = until_look_s if at_most_s is None else min(at_most_s, until_look_s)
         with suppress(TimeoutError):
             await asyncio.wait_for(self._wake.wait(), at_most_s)
 
@@ -279,12 +282,15 @@ class Fetcher:
             if row.options is not None:
                 options = job.options
                 timeout_s = options.get("timeout", timeout_s)
-                if _is_over(options.get("expires_at")):
+                if self._is_over(options.get("expires_at")):
                     self._acker.ended(job, "cancelled", '{"type":"expired","message":"expires_at had passed before it started"}')
                     continue
             jobs.append(job)
             timeouts.append(timeout_s)
         self._runner.start(jobs, timeouts, began_at)
+
+    def _is_over(self, expires_at: str | None) -> bool:
+        return expires_at is not None and datetime.fromisoformat(expires_at) <= self._heart.database_now()
 
     def _no_handler(self, line: Line, row: Claimed) -> None:
         """Some other worker may know this kind: later, counting no failure, 30 s doubling to 1 h."""
@@ -293,10 +299,6 @@ class Fetcher:
         log.warning("fetcher.no_handler", kind=kind, queue=line.queue, job_id=str(row.job_id), again_in_s=delay_s)
         job = Job(row, line.tenant_id, line.queue, _nobody(kind), self._store, self._reporter)
         self._acker.ended(job, "no_handler", None, delay_s)
-
-
-def _is_over(expires_at: str | None) -> bool:
-    return expires_at is not None and datetime.fromisoformat(expires_at) <= datetime.now(UTC)
 
 
 def _nobody(kind: str) -> Handler:

@@ -18,6 +18,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 from uuid import UUID
 
@@ -29,6 +30,7 @@ from trunkline.store import Store, sessions
 TTL_S = 8.0  # a dead process is found within this and one tick: under 10 s; four intervals, where they are longer
 ALONE_AFTER = 0.3  # of the session's time without a renewal; when a tick said "alive", at least two thirds were left
 ALONE_WITHIN_S = 2.0
+PLACES_BEGAN = datetime(2025, 1, 1, tzinfo=UTC)  # sql ord_now() counts from here
 log = structlog.get_logger("trunkline.heart")
 
 
@@ -78,6 +80,10 @@ class Heart:
         """The place in line that belongs to monotonic time `at`, good to the drift of two clocks since the last tick."""
         ord_now, read_at = self._ord_at
         return ord_now + int((at - read_at) * 1_000_000) * 4096
+
+    def database_now(self) -> datetime:
+        """The database's time, good to a round trip: this host's clock may be an hour off."""
+        return PLACES_BEGAN + timedelta(microseconds=self.ord_at(self._clock()) / 4096)
 
     def listen(self, listener: Listener) -> None:
         """Tell `listener` what each tick brings."""

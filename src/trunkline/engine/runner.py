@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -21,11 +19,12 @@ import structlog
 
 from trunkline.engine.acker import Acker
 from trunkline.engine.context import Job, current_job
+from trunkline.engine.faults import fault, fault_of
 from trunkline.engine.handlers import OUTCOMES
 from trunkline.engine.pools import Pools
 from trunkline.engine.reporter import Reporter
 from trunkline.errors import InvalidPayload, LeaseLost, RolledBack, Unavailable
-from trunkline.model import Fail, RetryAfter, Snooze
+from trunkline.model import RetryAfter, Snooze
 from trunkline.model.payload import encode
 from trunkline.store import Store, work
 
@@ -169,7 +168,7 @@ class Runner:
             "released": "the worker shut down",
             None: "the handler cancelled itself",
         }[reason]
-        self._acker.ended(job, reason or "failed", _error(reason or "cancelled", message))
+        self._acker.ended(job, reason or "failed", fault(reason or "cancelled", message))
 
     def _failed(self, job: Job, error: BaseException) -> None:
         if job.stop_reason in ("lost", "timed_out", "released") or isinstance(error, LeaseLost):
@@ -179,11 +178,10 @@ class Runner:
         if isinstance(error, Snooze):
             self._acker.ended(job, "snoozed", None, error.seconds)
         elif isinstance(error, RetryAfter):
-            self._acker.ended(job, "retry_after", _error("RetryAfter", str(error)), error.seconds)
+            self._acker.ended(job, "retry_after", fault("RetryAfter", str(error)), error.seconds)
         else:
             final = isinstance(error, InvalidPayload) or job.handler.is_final(error)
-            trace = None if isinstance(error, Fail) else "".join(traceback.format_exception(error))
-            self._acker.ended(job, "fatal" if final else "failed", _error(type(error).__name__, str(error) or type(error).__name__, trace))
+            self._acker.ended(job, "fatal" if final else "failed", fault_of(error))
             if not isinstance(error, Exception):
                 log.error("runner.handler_raised", job_id=str(job.id), kind=job.kind, error=repr(error))
 
@@ -248,15 +246,3 @@ class Runner:
         except TimeoutError:
             return False
         return True
-
-
-def _error(type_: str, message: str, trace: str | None = None) -> str:
-    """The error as kept with the job: type, message, when, and the end of the traceback (4,000 characters)."""
-    value: dict[str, Any] = {"type": type_, "message": message[:4000].replace("\x00", "\ufffd"), "at": datetime.now(UTC).isoformat()}
-    if trace:
-        value["traceback"] = trace[-4000:].replace("\x00", "\ufffd")
-    return encode(_utf8(value), what="error")
-
-
-def _utf8(value: dict[str, Any]) -> dict[str, Any]:
-    return {key: text.encode("utf-8", "replace").decode() for key, text in value.items()}

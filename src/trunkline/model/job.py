@@ -93,6 +93,7 @@ def new_job(
         if run_at is not None:
             raise InvalidInput("run_at and delay are both given: need one of them.")
         options["delay"] = delay
+    key = _checked_text("unique_key", unique_key)
     return NewJob(
         id=new_id() if id is None else as_uuid(id),
         kind=name,
@@ -100,10 +101,10 @@ def new_job(
         priority=priority,
         payload=text,
         user_id=_checked_text("user_id", user_id),
-        options=_options(options, unique_key),
+        options=_options(options, key),
         run_at=_run_at(run_at),
         idempotency_key=_checked_text("idempotency_key", idempotency_key),
-        unique_key=_checked_text("unique_key", unique_key),
+        unique_key=key,
     )
 
 

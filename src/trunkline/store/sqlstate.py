@@ -6,7 +6,6 @@ starting, read-only, disk full, deadlock, statement timeout, too many connection
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -26,7 +25,8 @@ OURS: dict[str, type[errors.TrunklineError]] = {
 }
 # Classes: 08 connection, 53 resources, 57 operator (shutdown, cancel, timeout), 58 system, 25006 read-only, 40 rollback, 55P03 lock.
 PASSING_CLASSES = ("08", "53", "57", "58", "40")
-PASSING_CODES = ("25006", "55P03")
+PASSING_CODES = ("25006",)
+LATE = ("55P03", "57014")  # a lock was not free in time; the statement was cancelled by its timeout
 MISSING = ("3F000", "42P01", "42883")  # schema, table, function
 
 
@@ -36,16 +36,18 @@ def translate(error: BaseException) -> errors.TrunklineError | None:
     if isinstance(state, str):
         if state in OURS:
             return OURS[state](str(error))
+        if state in LATE:
+            return errors.TimedOut(f"the statement took too long ({state}: {error}). Try again; nothing half-done was kept.")
         if state.startswith(PASSING_CLASSES) or state in PASSING_CODES:
             return errors.Unavailable(f"the database cannot do this now ({state}: {error}). Try again; nothing half-done was kept.")
         if state in MISSING:
             return errors.SchemaOutdated(f"the database lacks something this version needs ({error}). Run: trunkline migrate")
         if state.startswith("22"):  # data exception; asyncpg says it too, before it sends a value that does not fit
             return errors.InvalidInput(f"the database refused a value: {error}")
+    if isinstance(error, TimeoutError):
+        return errors.TimedOut("the database did not answer in time. Try again; TRUNKLINE_COMMAND_TIMEOUT sets how long to wait.")
     if isinstance(error, (asyncpg.InterfaceError, asyncpg.InternalClientError, ConnectionError, OSError)):
         return errors.Unavailable(f"the database cannot be reached ({type(error).__name__}: {error}). Try again when it is back.")
-    if isinstance(error, (TimeoutError, asyncio.TimeoutError)):
-        return errors.Unavailable("the database did not answer in time. Try again; TRUNKLINE_COMMAND_TIMEOUT sets how long to wait.")
     return None
 
 

@@ -11,7 +11,7 @@ create or replace function trunkline.ack_completed(p_tenant_id bigint, p_job_ids
 returns setof uuid
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
-set enable_seqscan = off set enable_bitmapscan = off set enable_nestloop = off set enable_mergejoin = off set jit = off
+set enable_seqscan = off set enable_bitmapscan = off set enable_nestloop = off set enable_mergejoin = off set jit = off set lock_timeout = '2s'
 as $$
 declare
   v_now timestamptz := trunkline.now();

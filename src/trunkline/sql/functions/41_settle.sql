@@ -6,6 +6,14 @@ create or replace function trunkline.retry_delay_s(
 language sql volatile parallel safe as
 $$ select least(p_delay_s * case when p_backoff then power(2, least(p_failures - 1, 40)) else 1 end, p_max_delay_s) * (1 + p_jitter * random()) $$;
 
+-- The same for a job with its options and the policy of its kind.
+create or replace function trunkline.retry_delay_of(p_failures integer, p_options json, p_policy trunkline.kind) returns float8
+language sql volatile as $$
+  select trunkline.retry_delay_s(p_failures,
+    coalesce((p_options ->> 'retry_delay')::float8, p_policy.retry_delay_s), coalesce((p_options ->> 'retry_backoff')::boolean, p_policy.retry_backoff),
+    coalesce((p_options ->> 'retry_max_delay')::float8, p_policy.retry_max_delay_s), coalesce((p_options ->> 'retry_jitter')::float8, p_policy.retry_jitter))
+$$;
+
 -- One flush of endings of one tenant, arrays in parallel. Ending -> what becomes of the job:
 --   failed, timed_out   one failure counted; retried after the policy's delay, or ended `failed` when the limit is passed
 --   lost                the same, but offered again at once: its worker is gone, nothing was wrong with the job
@@ -21,7 +29,7 @@ create or replace function trunkline.settle(
 returns table (job_id uuid, attempt integer, next text, run_at timestamptz)
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
-set enable_seqscan = off set enable_bitmapscan = off set enable_nestloop = off set enable_mergejoin = off set jit = off
+set enable_seqscan = off set enable_bitmapscan = off set enable_nestloop = off set enable_mergejoin = off set jit = off set lock_timeout = '2s'
 as $$
 #variable_conflict use_column
 declare
@@ -29,8 +37,7 @@ declare
   v_ord bigint;
   v_settled trunkline.settled[];
 begin
-  perform trunkline.check_endings(p_endings);
-  perform pg_current_xact_id();
+  perform trunkline.check_endings(p_endings), pg_current_xact_id();
   v_ord := trunkline.ord_now();
   with report as materialized (
     select distinct on (a.job_id, a.attempt) a.job_id, a.attempt, a.ending, a.error, coalesce(a.delay_s, 0) as delay_s
@@ -45,22 +52,17 @@ begin
     select l.*, a.error, a.delay_s, case when l.cancel_requested_at is null then a.ending else 'cancelled' end as ending
       from taken as l join report as a on a.job_id = l.job_id and a.attempt = l.attempt
   ), judged as (
-    select g.*, j.options, d.failures_now, coalesce(j.options ->> 'dead_letter', k.dead_letter) as dead_letter,
+    select g.*, j.options, d.failures_now, coalesce(j.options ->> 'dead_letter', (k.policy).dead_letter) as dead_letter,
            row_number() over (order by g.ord) as n,
            case when g.ending = 'released' then 'ready'
-                when g.ending in ('snoozed', 'retry_after', 'no_handler') then 'deferred'
-                when g.ending = 'cancelled' then 'cancelled'
-                when g.ending = 'fatal' or d.failures_now > coalesce((j.options ->> 'retry_limit')::float8, k.retry_limit) then 'failed'
-                when g.ending = 'lost' then 'ready'
-                else 'deferred' end as next,
+                when g.ending in ('snoozed', 'retry_after', 'no_handler') then 'deferred' when g.ending = 'cancelled' then 'cancelled'
+                when g.ending = 'fatal' or d.failures_now > coalesce((j.options ->> 'retry_limit')::float8, (k.policy).retry_limit) then 'failed'
+                when g.ending = 'lost' then 'ready' else 'deferred' end as next,
            v_now + make_interval(secs => case when g.ending in ('failed', 'timed_out')
-             then trunkline.retry_delay_s(d.failures_now,
-                    coalesce((j.options ->> 'retry_delay')::float8, k.retry_delay_s), coalesce((j.options ->> 'retry_backoff')::boolean, k.retry_backoff),
-                    coalesce((j.options ->> 'retry_max_delay')::float8, k.retry_max_delay_s), coalesce((j.options ->> 'retry_jitter')::float8, k.retry_jitter))
-             else g.delay_s end) as run_at
+                                              then trunkline.retry_delay_of(d.failures_now, j.options, k.policy) else g.delay_s end) as run_at
       from gone as g
      cross join lateral (select j.options, j.kind_id from trunkline.job as j where j.tenant_id = p_tenant_id and j.id = g.job_id limit 1) as j
-     cross join lateral (select * from trunkline.kind as k where k.tenant_id = p_tenant_id and k.kind_id = j.kind_id limit 1) as k
+     cross join lateral (select k as policy from trunkline.kind as k where k.tenant_id = p_tenant_id and k.kind_id = j.kind_id limit 1) as k
      cross join lateral (select g.failures + case when g.ending in ('failed', 'timed_out', 'lost', 'fatal') then 1 else 0 end as failures_now) as d
   ), again as (
     insert into trunkline.ready (tenant_id, ord, job_id, queue_id, attempt, priority, failures, traits)
@@ -84,11 +86,10 @@ begin
   select array_agg((g.job_id, g.attempt, g.next, g.run_at, g.queue_id, g.ord, g.ending, g.dead_letter, g.traits)::trunkline.settled order by g.job_id)
     into v_settled from judged as g;
   perform trunkline.after_settle(p_tenant_id, v_settled);
-  return query select s.job_id, s.attempt, s.next, case when s.next = 'deferred' then s.run_at end from unnest(v_settled) as s;
-  if cardinality(p_job_ids) > coalesce(cardinality(v_settled), 0) then
-    return query select b.* from trunkline.settled_before(p_tenant_id, p_job_ids, p_attempts, p_endings, p_errors) as b
-                  where (b.job_id, b.attempt) not in (select s.job_id, s.attempt from unnest(v_settled) as s);
-  end if;
+  return query select s.job_id, s.attempt, s.next, case when s.next = 'deferred' then s.run_at end from unnest(v_settled) as s
+     union all select b.* from trunkline.settled_before(p_tenant_id, p_job_ids, p_attempts, p_endings, p_errors) as b
+                where cardinality(p_job_ids) > coalesce(cardinality(v_settled), 0)                 -- else it is not even called
+                  and (b.job_id, b.attempt) not in (select s.job_id, s.attempt from unnest(v_settled) as s);
 end $$;
 
 create or replace function trunkline.check_endings(p_endings text[]) returns void

@@ -1,0 +1,159 @@
+"""What the doctor asks of our own schema: is it there and current, do its tables stay small, does anything wait in vain.
+
+All of these look at every tenant. Called by: doctor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from trunkline.cli import show
+from trunkline.cli.doctor.finding import Finding, judged
+from trunkline.cli.reach import listed
+from trunkline.errors import SchemaOutdated
+from trunkline.store import Store, inspect
+from trunkline.store import migrate as migrations
+from trunkline.store.inspect import MOST, SessionHealth, TableHealth
+
+DEAD_ROWS_WARN = 100_000  # autovacuum starts at 5,000 and 2 %: this many means it does not keep up
+PARTITIONS_FAIL_S, PARTITIONS_WARN_S = 86_400.0, 3 * 86_400.0  # ids may lie a day ahead; the hourly duty keeps two weeks
+
+
+async def schema(store: Store) -> list[Finding]:
+    """Whether the schema is what this version needs; "fail" when it cannot be worked with."""
+    version = migrations.code_version()
+    try:
+        async with store.connection() as conn:
+            await migrations.check(conn, store.schema)
+    except SchemaOutdated as error:
+        return [Finding("schema", "fail", f"{store.schema} is not what Trunkline {version} needs", str(error))]
+    outdated = await inspect.outdated_functions(store)
+    value = f"{store.schema}, as Trunkline {version} needs it"
+    return [
+        judged("schema", value, warn=f"functions of another version: {listed(outdated, 5)}. Run: trunkline migrate" if outdated else "")
+    ]
+
+
+async def roles(store: Store) -> list[Finding]:
+    """The two roles that keep applications away from what is not theirs."""
+    wanted = [f"{store.schema}_worker", f"{store.schema}_app"]
+    missing = [name for name in wanted if name not in await inspect.roles(store, wanted)]
+    advice = " ".join(f"create role {name} nologin;" for name in missing)
+    return [
+        judged(
+            "roles",
+            ", ".join(wanted) if not missing else f"missing: {', '.join(missing)}",
+            warn=f"Only the owner can use the schema. As an administrator: {advice} Then run: trunkline migrate" if missing else "",
+        )
+    ]
+
+
+async def clocks(store: Store) -> list[Finding]:
+    """The clock that our functions ask, and sessions from its future."""
+    there, ours = await inspect.clocks(store)
+    apart = abs((ours - there).total_seconds())
+    ahead = [session.name for session in await inspect.sessions(store) if session.is_ahead]
+    value = f"{store.schema}.now() is {show.span(apart)} apart from the server's clock" if apart > 1 else "the server's own"
+    advice = ""
+    if apart > 1:
+        advice = f"A test moved it: put `{store.schema}.now()` back to `select clock_timestamp()`."
+    elif ahead:
+        advice = f"The server's clock was set back: sessions of {listed(ahead, 3)} began in its future. Their leases last longer than they should."
+    return [judged("queue clock", value, warn=advice)]
+
+
+async def tables(store: Store) -> list[Finding]:
+    """The live tables."""
+    return [table(found) for found in await inspect.tables(store)]
+
+
+def table(found: TableHealth) -> Finding:
+    """Whether vacuum keeps up with it."""
+    vacuumed = f"vacuumed {show.ago(found.vacuumed_at)}" if found.vacuumed_at else "not vacuumed yet"
+    bad = found.dead > DEAD_ROWS_WARN and found.dead > found.live
+    return judged(
+        f"table {found.name}",
+        f"{found.live:,} live, {found.dead:,} dead rows, {show.size(found.bytes)}, {vacuumed}",
+        warn="Autovacuum does not keep up: look at the oldest transaction above; give it more with autovacuum_max_workers." if bad else "",
+    )
+
+
+async def partitions(store: Store) -> list[Finding]:
+    """Whether there is room for the jobs of the next days."""
+    return [partitions_until(await inspect.partitions_end(store), datetime.now(UTC))]
+
+
+def partitions_until(end: datetime | None, now: datetime) -> Finding:
+    """The hourly duty of any worker makes them; a schema without a worker runs out."""
+    advice = "Start a worker, which makes them by itself, or run: trunkline migrate"
+    if end is None:
+        return Finding("partitions", "fail", "there are none, so no job can be put in", advice)
+    left = (end - now).total_seconds()
+    value = f"made until {end:%Y-%m-%d} ({show.ago(end, now)})"
+    return judged(
+        "partitions",
+        value,
+        fail=f"Jobs will be refused soon. {advice}" if left < PARTITIONS_FAIL_S else "",
+        warn=advice if left < PARTITIONS_WARN_S else "",
+    )
+
+
+async def processes(store: Store) -> list[Finding]:
+    """Who is connected, and what the dead left behind."""
+    return [processes_of(await inspect.sessions(store), has_ready=await inspect.has_ready(store))]
+
+
+def processes_of(sessions: Sequence[SessionHealth], *, has_ready: bool) -> Finding:
+    """Leases of dead sessions are offered again by any live process; without one they wait, as does what is in line."""
+    alive = [session for session in sessions if session.is_alive]
+    stranded = [session for session in sessions if not session.is_alive and session.leases]
+    jobs = sum(session.leases for session in stranded)
+    value = f"{show.count(len(alive), 'process', 'processes')} connected"
+    if not stranded:
+        return judged("processes", value, warn="Jobs are in line and nobody works: start a worker." if has_ready and not alive else "")
+    who = listed([session.name for session in stranded], 3)
+    advice = "They are offered again within 10 s." if alive else "Start a worker: it offers them again within 10 s."
+    return Finding("processes", "warn", f"{value}; {show.count(jobs, 'job')} held by processes that went away: {who}", advice)
+
+
+async def waiting(store: Store) -> list[Finding]:
+    """Jobs that nobody will run as things are."""
+    return [
+        kinds(
+            "jobs without handler",
+            await inspect.no_handler(store),
+            "Workers took them and had no handler: declare the kinds, then start those workers.",
+        ),
+        kinds(
+            "undeclared kinds",
+            await inspect.undeclared(store),
+            "No worker has ever declared them: a misspelt kind, or a worker that was never started.",
+        ),
+        paused(await inspect.paused(store)),
+        dead(*await inspect.dead_letters(store)),
+    ]
+
+
+def kinds(check: str, found: Sequence[tuple[str, str, int]], advice: str) -> Finding:
+    """Jobs by kind."""
+    said = [f"{tenant}/{kind} {_bounded(count)}" for tenant, kind, count in found]
+    return judged(check, listed(said, 5), warn=advice if found else "")
+
+
+def paused(found: Sequence[tuple[str, str, datetime, int]]) -> Finding:
+    """Paused queues that hold jobs back."""
+    holding = [f"{tenant}/{queue} {_bounded(count)} since {show.ago(since)}" for tenant, queue, since, count in found if count]
+    empty = len(found) - len(holding)
+    value = listed(holding, 5) + (f"; {show.count(empty, 'more paused queue')} without jobs" if empty else "")
+    return judged("paused queues", value, warn="Let them go on: trunkline queues resume NAME" if holding else "")
+
+
+def dead(count: int, oldest: datetime | None) -> Finding:
+    """Jobs that ended failed."""
+    value = f"{_bounded(count)}, the oldest {show.ago(oldest)}" if count else "none"
+    return judged("dead letters", value, warn="Look at them: trunkline dead-letters list" if count else "")
+
+
+def _bounded(count: int) -> str:
+    return f"{MOST:,} or more" if count >= MOST else f"{count:,}"

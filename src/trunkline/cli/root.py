@@ -1,0 +1,72 @@
+"""The command line as a whole: every command's name, in the order people meet them.
+
+Called by: trunkline.cli.main, and tests.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from trunkline.cli import show
+from trunkline.cli.bench import bench
+from trunkline.cli.config import config, version
+from trunkline.cli.dead_letters import dead_letters
+from trunkline.cli.doctor import doctor
+from trunkline.cli.enqueue import enqueue
+from trunkline.cli.jobs import jobs
+from trunkline.cli.migrate import migrate
+from trunkline.cli.queues import queues
+from trunkline.cli.up import up
+from trunkline.cli.worker import worker
+
+RUN, USE, OPERATE = "Run it", "Use it", "Look after it"
+root = typer.Typer(
+    name="trunkline",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,  # a traceback is for bugs, and a plain one can be pasted
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="The database is TRUNKLINE_DATABASE_URL, or an embedded PostgreSQL in ./.trunkline (TRUNKLINE_DATA_DIR).",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version as of
+
+        show.say(f"trunkline {of('trunkline')}")
+        raise typer.Exit
+
+
+@root.callback()
+def _root(
+    _version_option: Annotated[bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)] = False,
+) -> None:
+    """A PostgreSQL-native job queue. PostgreSQL and nothing else."""
+
+
+root.command(rich_help_panel=RUN)(up)
+root.command(rich_help_panel=RUN)(worker)
+root.command(rich_help_panel=RUN)(migrate)
+root.command(rich_help_panel=USE)(enqueue)
+root.add_typer(jobs, name="jobs", rich_help_panel=USE)
+root.add_typer(queues, name="queues", rich_help_panel=USE)
+root.add_typer(dead_letters, name="dead-letters", rich_help_panel=USE)
+root.command(rich_help_panel=OPERATE)(doctor)
+root.add_typer(config, name="config", rich_help_panel=OPERATE)
+root.command(rich_help_panel=OPERATE)(version)
+root.command(
+    rich_help_panel=OPERATE,
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+)(bench)
+
+
+def run_command_line() -> None:
+    """Read the arguments of this process and carry them out."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal that cannot show a letter must not cost the answer
+    root(prog_name="trunkline")

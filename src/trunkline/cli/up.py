@@ -1,0 +1,85 @@
+"""`trunkline up`: everything in one process tree. The database (embedded, unless TRUNKLINE_DATABASE_URL names one), the
+schema, and a worker with the built-in job types.
+
+Always true: what was started is stopped again, in the opposite order, however it ends; no network port is opened.
+"""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from trunkline.cli.options import Json
+from trunkline.cli.run import carry_out, leave
+
+if TYPE_CHECKING:
+    from trunkline.app import Trunkline
+    from trunkline.cli.reach import Reached
+    from trunkline.cli.voice import Voice
+
+
+def up(
+    demo: Annotated[bool, typer.Option("--demo", help="Make a sample database and read its schema with a real job.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="With --demo: end when the job has ended.")] = False,
+    no_worker: Annotated[bool, typer.Option("--no-worker", help="Only the database and its schema.")] = False,
+    concurrency: Annotated[int | None, typer.Option(min=1, help="Jobs at once. Unset: TRUNKLINE_CONCURRENCY.", show_default=False)] = None,
+    as_json: Json = False,
+) -> None:
+    """Start everything here: PostgreSQL, the schema and a worker. Ctrl-C stops it."""
+    if once and not demo:
+        raise typer.BadParameter("it ends after the demonstration, so it needs --demo.", param_hint="--once")
+    if no_worker and demo:
+        raise typer.BadParameter("the demonstration needs the worker: leave one of the two out.", param_hint="--no-worker")
+    leave(carry_out(_up(demo=demo, once=once, works=not no_worker, concurrency=concurrency, as_json=as_json), as_json=as_json))
+
+
+async def _up(*, demo: bool, once: bool, works: bool, concurrency: int | None, as_json: bool) -> int:
+    from trunkline.cli import serve, welcome
+    from trunkline.cli.demo import demonstrate, register_connections
+    from trunkline.cli.interrupts import Interrupts, Stopped
+    from trunkline.cli.voice import Voice
+
+    voice = Voice(as_json=as_json)
+    async with AsyncExitStack() as stack:
+        interrupts = stack.enter_context(Interrupts())
+        try:
+            reached, app = await interrupts.unless_asked(_opened(stack, voice))
+            if demo or reached.server is not None:
+                register_connections(reached)
+            worker = await app.start_worker(concurrency=concurrency) if works else None
+            welcome.ready(app, voice, concurrency if worker else 0)
+        except Stopped:
+            voice.say("Stopped before everything was up.")
+            return 130
+        code = 0
+        try:
+            if demo:
+                code = await interrupts.unless_asked(demonstrate(app, reached, voice))
+            if not once:
+                voice.say("\nReady. Ctrl-C stops it.", style="bold")
+                await serve.until_asked(worker, interrupts, voice)
+        except Stopped:
+            code = 130 if once else 0
+        stopped = await serve.stop(app, worker, voice, quiet=once and not interrupts.asked.is_set()) if worker else 0
+        return code or stopped
+
+
+async def _opened(stack: AsyncExitStack, voice: Voice) -> tuple[Reached, Trunkline]:
+    """The database and the application on it; both are closed with the stack."""
+    from trunkline.app import Trunkline
+    from trunkline.cli import welcome
+    from trunkline.cli.migrate import apply
+    from trunkline.cli.reach import database, load_settings
+    from trunkline.jobtypes import BUILT_IN
+
+    reached = await stack.enter_async_context(database(load_settings(), make=True, quiet=voice.as_json))
+    migrated = await apply(reached.settings)
+    welcome.database(reached, migrated, voice)
+    app = Trunkline(settings=reached.settings)
+    stack.push_async_callback(app.close)
+    for register in BUILT_IN:
+        register(app)
+    await app.open(migrate=False)
+    return reached, app

@@ -1,0 +1,67 @@
+"""Why a job is not running, in sentences, each with what to do.
+
+Called by: jobs (show).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from trunkline.cli import show
+
+if TYPE_CHECKING:
+    from trunkline.model import JobView
+    from trunkline.store.inspect import Standing
+
+
+def sentences(job: JobView, around: Standing) -> list[str]:
+    """The reasons, the decisive one first; empty for a job that has ended."""
+    if job.is_terminal:
+        return []
+    if job.state == "active":
+        return _active(job, around)
+    found = _deferred(job) if job.state != "queued" else []
+    if around.paused_at is not None:
+        found.append(f"Its queue is paused since {show.moment(around.paused_at)}. Go on with: trunkline queues resume {job.queue}")
+    if not around.is_declared:
+        found.append(f"No worker has ever declared the kind {job.kind!r}. Start one that has a handler for it.")
+    elif around.processes == 0:
+        found.append("No worker is connected. Start one: trunkline worker module:app, or trunkline up")
+    if job.state == "queued" and not found:
+        found += _in_line(job, around)
+    return found
+
+
+def _active(job: JobView, around: Standing) -> list[str]:
+    if around.worker is None:
+        return ["It has just moved on: look again."]
+    if not around.worker_is_alive:
+        return [f"Its worker {around.worker} went away. It is offered again within 10 s, if any process is connected."]
+    found = [f"It runs on {around.worker}, attempt {job.attempt}, until {show.moment(job.deadline)} at most."]
+    if around.cancel_requested_at is not None:
+        found.append(f"Its end was asked for {show.ago(around.cancel_requested_at)}; after 10 s it counts as cancelled.")
+    return found
+
+
+def _deferred(job: JobView) -> list[str]:
+    is_due = job.run_at is not None and show.ago(job.run_at).endswith("ago")
+    when = f"{show.moment(job.run_at)}" + ("; it is due, and goes in line as soon as a process is connected" if is_due else "")
+    match job.state:
+        case "retrying":
+            return [f"It failed {show.count(job.failures, 'time')} and is tried again {when}."]
+        case "no_handler":
+            return [f"A worker took it and had no handler for the kind {job.kind!r}; it is offered again {when}."]
+        case _:
+            return [f"It is to run {when}."]
+
+
+def _in_line(job: JobView, around: Standing) -> list[str]:
+    if around.has_sleeper and not around.ahead:
+        return ["It is next in line, and a worker is being woken."]
+    ahead = f"{show.count(around.ahead, 'job')} of its queue {'is' if around.ahead == 1 else 'are'} ahead of it"
+    if around.running:
+        return [f"It waits for a free worker: {ahead}, {around.running} {'runs' if around.running == 1 else 'run'} now."]
+    return [
+        f"{ahead[0].upper()}{ahead[1:]} and none runs: no connected worker seems to serve the queue {job.queue!r}. "
+        "Start one whose handler has this queue."
+    ]
