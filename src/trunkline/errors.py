@@ -90,6 +90,8 @@ class Unavailable(TrunklineError):
 class TimedOut(Unavailable):
     """A statement did not end in its time, or waited too long for somebody's lock."""
 
+    code = "timed_out"
+
 
 class WaitTimeout(TrunklineError):
     """The job had not ended when the time given to `wait` was over; it goes on."""

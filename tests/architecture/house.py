@@ -1,4 +1,4 @@
-"""The house as its own source tells it: modules, what they import (under TYPE_CHECKING too), and their definitions."""
+"""The house as its own source tells it: modules, their definitions and their texts."""
 
 from __future__ import annotations
 
@@ -22,12 +22,6 @@ class Module(NamedTuple):
     path: Path
     tree: ast.Module
 
-    @property
-    def is_package(self) -> bool:
-        """Whether it is an __init__."""
-        return self.path.name == "__init__.py"
-
-
 @cache
 def modules() -> dict[str, Module]:
     """Every module of the product by its dotted name."""
@@ -38,26 +32,6 @@ def modules() -> dict[str, Module]:
         name = ".".join(parts)
         found[name] = Module(name, parts[1] if len(parts) > 1 else "__init__", path, ast.parse(path.read_text("utf-8")))
     return found
-
-
-def imports(module: Module) -> Iterator[tuple[str, int]]:
-    """(dotted name of a module of ours, line) for everything it imports, wherever the import stands."""
-    for node in ast.walk(module.tree):
-        if isinstance(node, ast.Import):
-            yield from ((alias.name, node.lineno) for alias in node.names if alias.name.split(".")[0] == "trunkline")
-        elif isinstance(node, ast.ImportFrom):
-            base = _absolute(module, node)
-            if base.split(".")[0] == "trunkline":
-                for alias in node.names:  # a name may be a module of its own: then that is meant, not its package
-                    yield (f"{base}.{alias.name}" if f"{base}.{alias.name}" in modules() else base), node.lineno
-
-
-def _absolute(module: Module, node: ast.ImportFrom) -> str:
-    if not node.level:
-        return node.module or ""
-    parts = module.name.split(".") if module.is_package else module.name.split(".")[:-1]
-    parts = parts[: len(parts) - node.level + 1]
-    return ".".join([*parts, node.module] if node.module else parts)
 
 
 def definitions(tree: ast.Module) -> Iterator[tuple[str, Definition]]:

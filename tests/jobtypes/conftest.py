@@ -21,7 +21,7 @@ from psycopg import sql
 
 from tests.jobtypes.support import PASSWORD, Database, MySQL, Read, RecordingJob, reading, with_database
 from trunkline.embedded import EmbeddedServer, installed_binaries
-from trunkline.jobtypes.demo import prepare_demo_database
+from trunkline.connections.demo import prepare_demo_database
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from trunkline.errors import InvalidInput
-from trunkline.jobtypes.demo import prepare_demo_database
+from trunkline.connections.demo import prepare_demo_database
 
 if TYPE_CHECKING:
     from trunkline.embedded import EmbeddedServer

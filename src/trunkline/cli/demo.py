@@ -34,8 +34,8 @@ def register_connections(reached: Reached) -> None:
     os.environ.setdefault(variable_of(OWN), reached.url)
 
 
-async def demonstrate(app: Trunkline, reached: Reached, voice: Voice) -> int:
-    """Prepare, enqueue, follow, show; 0 when the job completed, else 1."""
+async def demonstrate(app: Trunkline, reached: Reached, voice: Voice, *, stays: bool) -> int:
+    """Prepare, enqueue, follow, show; 0 when the job completed, else 1. `stays`: the worker runs on afterwards."""
     from trunkline.jobtypes.schema_rebuild import KIND
 
     await _prepare(reached, voice)
@@ -46,12 +46,12 @@ async def demonstrate(app: Trunkline, reached: Reached, voice: Voice) -> int:
         job = await watch.follow(app, job_id, tell)
     if job.state != "completed":
         voice.say(f"\n{watch.ending(job)}", style="red")
-        voice.say(f"More: trunkline jobs show {job.id}", style="cyan", whole=True)
+        voice.say(f"More: {show.program()} jobs show {job.id}", style="cyan", whole=True)
         return 1
     for drawing in await _drawings(app, job):
         voice.say()
         voice.draw(drawing)
-    _more(job, voice)
+    _more(job, voice, stays=stays)
     return 0
 
 
@@ -109,9 +109,11 @@ async def _by_schema(app: Trunkline, tenant_id: int) -> Table | None:
     return show.table(("schema", *numbers), map(row, reading.schemas), right=numbers, cut="schema")
 
 
-def _more(job: JobView, voice: Voice) -> None:
+def _more(job: JobView, voice: Voice, *, stays: bool) -> None:
+    program = show.program()
     voice.say()
-    voice.say("From another terminal, in this folder:")
-    voice.say(f"  trunkline jobs show {job.id}", style="cyan", whole=True)
-    voice.say(f"""  trunkline enqueue schema-rebuild '{{"connectionId": "{OWN}"}}' --wait""", style="cyan", whole=True)
-    voice.say("  trunkline doctor", style="cyan", whole=True)
+    voice.say("From another terminal, in this folder:" if stays else "To look closer, in this folder:")
+    voice.say(f"  {program} jobs show {job.id}", style="cyan", whole=True)
+    if stays:
+        voice.say(f"""  {program} enqueue schema-rebuild '{{"connectionId": "{OWN}"}}' --wait""", style="cyan", whole=True)
+    voice.say(f"  {program} doctor", style="cyan", whole=True)

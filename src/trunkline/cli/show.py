@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import re
+import shutil
 import sys
 from collections.abc import Awaitable, Iterable, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -150,6 +152,16 @@ def labelled(label: str, command: str, *, width: int) -> None:
     console().print(Text.assemble((f"{label:<{width}}", "bold"), "  ", visible(command)), soft_wrap=True)
 
 
+def program() -> str:
+    """How a person in this folder calls this command: by name, or where the PATH does not lead to it, by its path."""
+    if shutil.which("trunkline"):
+        return "trunkline"
+    called = Path(sys.argv[0])
+    if called.name != "trunkline":
+        return "python -m trunkline.cli"
+    return str(called.relative_to(Path.cwd()) if called.is_relative_to(Path.cwd()) else called)
+
+
 def state(name: str) -> Text:
     """A job's state in its colour."""
     from rich.text import Text
@@ -163,7 +175,7 @@ def visible(value: object) -> str:
 
 
 def masked(url: str) -> str:
-    """A database URL without its passwords: neither the one before the @ nor those in the query."""
+    """A database URL without its passwords, also where the query has them under a driver's own name (MySQL: `passwd`)."""
     from trunkline.settings import mask_url
 
     return re.sub(r"(?i)([?&][^=&]*pass[^=&]*=)[^&]*", r"\1***", mask_url(url))

@@ -56,7 +56,7 @@ async def _up(*, demo: bool, once: bool, works: bool, concurrency: int | None, a
         code = 0
         try:
             if demo:
-                code = await interrupts.unless_asked(demonstrate(app, reached, voice))
+                code = await interrupts.unless_asked(demonstrate(app, reached, voice, stays=not once))
             if not once:
                 voice.say("\nReady. Ctrl-C stops it.", style="bold")
                 await serve.until_asked(worker, interrupts, voice)

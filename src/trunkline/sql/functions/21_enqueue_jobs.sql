@@ -36,7 +36,7 @@ $$ select case when p_slot_s is null then p_key else p_key || '@' || (floor(extr
 
 -- Who holds each unique key of a flush: the live job with that key, else the asking job. `unique_replace` first removes a
 -- holder that has not started (it ends cancelled, "replaced") and takes the key over from one that runs; of several in one
--- flush the last stays, as if they had come one by one.
+-- flush the last stays, as if they had come one by one, also when the flush is sent again.
 -- Keys are looked up one by one through their index (lateral, limit 1): a join would be planned by statistics that are wrong.
 create or replace function trunkline.take_unique(p_tenant_id bigint, p_ids uuid[], p_queues text[], p_keys text[], p_options json[])
 returns uuid[]
@@ -66,7 +66,7 @@ begin
   select array_agg(h.job_id) into v_replaced
     from (select distinct a.line, a.slot from unnest(v_lines, v_slots, v_replaces) as a (line, slot, replaces) where a.replaces order by a.line, a.slot) as a
    cross join lateral (select u.job_id from trunkline.unique_key as u
-                        where u.tenant_id = p_tenant_id and u.queue_id = a.line and u.key = a.slot limit 1 for update) as h;
+                        where u.tenant_id = p_tenant_id and u.queue_id = a.line and u.key = a.slot and u.job_id <> all (p_ids) limit 1 for update) as h;
   if v_replaced is not null then
     perform trunkline.cancel_queued(p_tenant_id, v_replaced, 'replaced by a newer job with its unique key');
     delete from trunkline.unique_key as u where u.tenant_id = p_tenant_id and u.job_id = any (v_replaced);
