@@ -1,7 +1,7 @@
 """Our statements on a connection that belongs to the caller: asyncpg, psycopg 3 or SQLAlchemy 2, sync or async.
 
 Always true: the statement runs inside the caller's transaction and is neither committed nor rolled back here.
-None of these drivers is imported; a connection is known by its module's name.
+None of these drivers is imported before its connection comes; it is known by its module's name.
 Called by: engine.producer, engine.context.
 """
 
@@ -27,13 +27,10 @@ async def rows(connection: Any, text: str, arguments: Sequence[Any], types: Sequ
     driver = _driver(connection)
     try:
         if driver == "asyncpg":
-            return [tuple(row) for row in await connection.fetch(text, *arguments)]
+            return [tuple(row) for row in await connection.fetch(_plain_json(text, types), *arguments)]
         if driver == "sqlalchemy":
             return await _sqlalchemy(connection, text, arguments, types)
-        cursor = connection.execute(_numbered(text, types, "%({})s"), {f"p{n}": value for n, value in enumerate(_texts(arguments), 1)})
-        if inspect.isawaitable(cursor):
-            return [tuple(row) for row in await (await cursor).fetchall()]
-        return [tuple(row) for row in cursor.fetchall()]
+        return await _psycopg(connection, text, arguments, types)
     except Exception as error:
         ours = translate(getattr(error, "orig", None) or error)
         if ours is None:
@@ -49,6 +46,24 @@ def _driver(connection: Any) -> str:
     raise InvalidInput(
         f"connection is a {type(connection).__module__}.{type(connection).__name__}: need an asyncpg, psycopg 3 or SQLAlchemy connection with a transaction open."
     )
+
+
+def _plain_json(text: str, types: Sequence[str]) -> str:
+    """JSON sent as text and cast there: a codec that the caller has set for json would encode our text once more."""
+    plain = {"json": "cast($%d::text as json)", "json[]": "cast($%d::text[] as json[])"}
+    return re.sub(r"\$(\d+)", lambda m: plain[kind] % int(m[1]) if (kind := types[int(m[1]) - 1]) in plain else m[0], text)
+
+
+async def _psycopg(connection: Any, text: str, arguments: Sequence[Any], types: Sequence[str]) -> list[tuple[Any, ...]]:
+    from psycopg.rows import tuple_row
+
+    values = {f"p{n}": value for n, value in enumerate(_texts(arguments), 1)}
+    cursor = connection.cursor(row_factory=tuple_row)  # the caller's own may make dicts or anything else of a row
+    done = cursor.execute(_numbered(text, types, "%({})s"), values)
+    if inspect.isawaitable(done):
+        await done
+        return list(await cursor.fetchall())
+    return list(cursor.fetchall())
 
 
 async def _sqlalchemy(connection: Any, text: str, arguments: Sequence[Any], types: Sequence[str]) -> list[tuple[Any, ...]]:

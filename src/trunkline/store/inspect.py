@@ -30,14 +30,17 @@ NOTIFY = "select pg_notify($1, $2)"
 SETTINGS = "select name, setting from pg_settings where name = any($1)"
 CONNECTIONS = """select count(*) filter (where datname = current_database() and application_name like 'trunkline%'), count(*)
   from pg_stat_activity where backend_type = 'client backend'"""
-# Whatever pins old row versions, oldest first: open transactions, prepared ones, replication slots.
+# Whatever pins old row versions here, oldest first: open transactions and prepared ones of this database (those of others
+# pin their own), transactions of replicas, replication slots.
 PINS = """select what, who, age, seconds from (
   select 'transaction' as what,
          format('pid %s, %s, user %s, %s', pid, coalesce(nullif(application_name, ''), 'unnamed'), usename, coalesce(state, backend_type)) as who,
          age(backend_xmin) as age, extract(epoch from clock_timestamp() - coalesce(xact_start, backend_start))::float8 as seconds
     from pg_stat_activity where backend_xmin is not null and pid <> pg_backend_pid() and backend_type <> 'autovacuum worker'
+     and (datname = current_database() or datname is null)
   union all
   select 'prepared', gid, age(transaction), extract(epoch from clock_timestamp() - prepared)::float8 from pg_prepared_xacts
+   where database = current_database()
   union all
   select 'slot', format('%s (%s)', slot_name, case when active then 'active' else 'inactive' end), greatest(age(xmin), age(catalog_xmin)), null
     from pg_replication_slots where xmin is not null or catalog_xmin is not null

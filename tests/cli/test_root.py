@@ -1,0 +1,90 @@
+"""The command line as a whole."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.cli.conftest import Offline
+from tests.cli.program import environment
+
+COMMANDS = [
+    [],
+    ["up"],
+    ["worker"],
+    ["migrate"],
+    ["enqueue"],
+    ["jobs"],
+    *(["jobs", name] for name in ("list", "show", "watch", "cancel", "retry", "reschedule", "reprioritize")),
+    ["queues"],
+    *(["queues", name] for name in ("list", "pause", "resume")),
+    ["dead-letters"],
+    *(["dead-letters", name] for name in ("list", "redrive")),
+    ["doctor"],
+    ["config"],
+    ["config", "show"],
+    ["version"],
+]
+HEAVY = (
+    "asyncpg",
+    "pydantic",
+    "structlog",
+    "sqlalchemy",
+    "uvloop",
+    "trunkline.app",
+    "trunkline.store",
+    "trunkline.engine",
+    "trunkline.measure",
+)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_explains_itself(offline: Offline, command: list[str]):
+    """With -h and with --help, and without a database."""
+    short, long = offline(*command, "-h"), offline(*command, "--help")
+
+    assert (0, 0, "") == (short.code, long.code, short.err)
+    assert "Usage: trunkline" in short.out and short.out == long.out
+
+
+def test_help_imports_nothing_heavy():
+    """That is why it answers at once; a time would depend on the machine."""
+    code = f"import sys, trunkline.cli.root; print([name for name in {HEAVY!r} if name in sys.modules])"
+    answer = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True)
+
+    assert "[]\n" == answer.stdout
+
+
+def test_an_unknown_command_is_wrong_usage(offline: Offline):
+    """With the one that was meant."""
+    answer = offline("job", "list")
+
+    assert (2, "") == (answer.code, answer.out)
+    assert "jobs" in answer.err
+
+
+@pytest.mark.parametrize("arguments", [["-m", "trunkline.cli"], ["-c", "from trunkline.cli import main; main()"]])
+def test_there_are_two_ways_in(arguments: list[str]):
+    """The installed command calls main; the module serves where scripts are not on the PATH."""
+    answer = subprocess.run([sys.executable, *arguments, "--version"], env=environment(), capture_output=True, text=True, check=False)
+
+    assert (0, "trunkline 0.1.0\n") == (answer.returncode, answer.stdout)
+
+
+def test_a_reader_that_goes_away_costs_no_traceback():
+    """`trunkline migrate --print | head -1`."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "trunkline.cli", "migrate", "--print"],
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        complaint = process.stderr.read()
+
+    assert "" == complaint

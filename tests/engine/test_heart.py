@@ -1,0 +1,125 @@
+"""A process's presence, with a clock of its own: trust, the safe mark, and a session that is over."""
+
+from __future__ import annotations
+
+import pytest
+
+from trunkline.engine.heart import TTL_S, Heart
+from trunkline.store import sessions
+from trunkline.store.sessions import Tick
+
+
+class Hand:
+    """A monotonic clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Heard:
+    """A listener that notes what it is told."""
+
+    def __init__(self, queue_id: int) -> None:
+        self.queue_id = queue_id
+        self.said: list[object] = []
+
+    def lines(self):
+        return [self.queue_id], 0
+
+    def has_work(self, queue_ids):
+        self.said.append(("work", list(queue_ids)))
+
+    def cancel_requested(self, fences):
+        self.said.append(("cancel", list(fences)))
+
+    def session_over(self):
+        self.said.append("over")
+
+
+@pytest.fixture
+async def heart(store):
+    """A heart that has beaten once, its clock, and nobody who lets it beat again."""
+    heart = Heart(store, Hand())
+    await heart.start()
+    yield heart
+    await heart.stop()
+
+
+async def test_trust_runs_out_by_the_process_own_clock(heart):
+    """Only the database clock is compared with deadlines; a process that could not renew stops by its own."""
+    trusted = [heart.trusted]
+    heart._clock.now += TTL_S * 0.6 - 0.1
+    trusted.append(heart.trusted)
+    heart._clock.now += 0.2
+    trusted.append(heart.trusted)
+
+    assert [True, True, False] == trusted
+
+
+async def test_a_tick_brings_trust_back(heart):
+    """It was only late."""
+    heart._clock.now += TTL_S
+    await heart._tick()
+
+    assert heart.trusted
+
+
+async def test_a_session_that_is_over_is_told_before_a_new_one_is_opened(heart, store, clock):
+    """Every lease may be somebody else's."""
+    listener = Heard(0)
+    heart.listen(listener)
+    before = heart.session_id
+    await sessions.close_session(store, before)
+    await heart._tick()
+
+    assert "over" == listener.said[0]
+    assert heart.session_id > before
+    assert heart.trusted
+
+
+async def test_listeners_hear_of_work_and_of_cancels(queue, store):
+    """What a lost signal did not tell."""
+    heart = Heart(store, Hand())
+    await heart.start()
+    listener = Heard(queue.queue_id)
+    heart.listen(listener)
+    running, _ = [await queue.put() for _ in range(2)]
+    await queue.claim_one(session_id=heart.session_id)
+    await queue.cancel(running)
+    await heart._tick()
+    await heart.stop()
+
+    assert [("work", [queue.queue_id]), ("cancel", [(running, 1)])] == listener.said
+
+
+def tick(ord_now: int, xmin: int, xmax: int) -> Tick:
+    """What a tick read."""
+    return Tick(True, ord_now, xmin, xmax, None, None, None)
+
+
+def test_a_place_becomes_safe_when_every_transaction_that_ran_at_it_has_ended(store_free_heart):
+    """Until then a smaller place may still be committed."""
+    safe = []
+    for read in (tick(100, 5, 8), tick(200, 7, 9), tick(300, 8, 12), tick(400, 12, 12)):
+        store_free_heart._advance(read)
+        safe.append(store_free_heart.safe)
+
+    assert [0, 0, 100, 400] == safe
+
+
+@pytest.fixture
+def store_free_heart():
+    """A heart of which only the arithmetic is used."""
+    from types import SimpleNamespace
+
+    return Heart(SimpleNamespace(settings=SimpleNamespace(poll_interval_s=1.0)), Hand())  # type: ignore[arg-type]
+
+
+def test_a_place_for_a_moment_follows_the_last_tick(store_free_heart):
+    """Microseconds times 4096."""
+    store_free_heart._ord_at = (5 * 4096, 1000.0)
+
+    assert (5 + 250_000) * 4096 == store_free_heart.ord_at(1000.25)

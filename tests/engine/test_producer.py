@@ -1,0 +1,170 @@
+"""Putting jobs in from Python: who shares a flush, whose mistake is whose, and what is repeated."""
+
+from __future__ import annotations
+
+import asyncio
+from uuid import uuid4
+
+import pytest
+
+from tests.support.proxy import Proxy
+from trunkline import Trunkline
+from trunkline.engine import producer
+from trunkline.errors import BadId, InvalidInput, InvalidPayload, Unavailable
+from trunkline.model import new_job
+from trunkline.settings import Settings
+
+
+@pytest.fixture
+def proxy(trunkline_url: str):
+    """A way to the database that can be cut."""
+    with Proxy(trunkline_url) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def far(proxy: Proxy):
+    """An application on the other side of it."""
+    async with Trunkline(settings=Settings.load({}, database_url=proxy.url, command_timeout_s=10)) as app:
+        await app.tenant_id(None)
+        yield app
+
+
+async def test_callers_at_the_same_moment_share_a_flush(app, queue):
+    """While one statement is under way the next gathers."""
+    await app.tenant_id(None)
+    before = app._producer.flushes
+    ids = await asyncio.gather(*(app.enqueue("work", {"n": n}, user_id="u") for n in range(200)))
+
+    assert app._producer.flushes - before <= 3
+    assert 200 == len(set(ids)) == await queue.count("job")
+    assert [n for n in range(200)] == [int(c.payload[5:-1]) for c in await queue.claim(200)]
+
+
+@pytest.mark.parametrize("bad", [{"id": str(uuid4())}, {"queue": "a/b"}])
+async def test_one_callers_mistake_does_not_fail_the_others(app, queue, bad):
+    """The flush is taken apart; only the mistaken one hears of it."""
+    await app.tenant_id(None)
+    calls = [app.enqueue("work", {"n": n}) for n in range(5)]
+    calls.insert(2, app.enqueue("work", **bad))
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+
+    assert isinstance(answers[2], (BadId, InvalidInput))
+    assert 5 == len([a for a in answers if not isinstance(a, Exception)]) == await queue.count("job")
+
+
+async def test_a_caller_with_an_id_that_is_there_already_does_not_fail_the_others(app, queue):
+    """It may be repeating itself."""
+    there = await app.enqueue("work")
+    answers = await asyncio.gather(*(app.enqueue("work", n) for n in range(3)), app.enqueue("work", id=there))
+
+    assert there == answers[3]
+    assert 4 == await queue.count("job")
+
+
+async def test_two_callers_with_one_id_in_one_flush_make_one_job(app, queue):
+    """Whichever way their flush goes in."""
+    one = new_job("work").id
+    answers = await asyncio.gather(*(app.enqueue("work", id=one) for _ in range(3)), app.enqueue("work", id=one, user_id="u"))
+
+    assert {one} == set(answers)
+    assert 1 == await queue.count("job")
+
+
+async def test_tenants_in_one_gathering_stay_apart(app, store):
+    """Each goes in under its own tenant."""
+    await asyncio.gather(*(app.enqueue("work", n, tenant=f"t{n % 3}") for n in range(30)))
+    rows = await store.fetch("select t.name, count(*) as n from trunkline.job as j join trunkline.tenant as t using (tenant_id) group by 1 order by 1")
+
+    assert [("t0", 10), ("t1", 10), ("t2", 10)] == [tuple(row) for row in rows]
+
+
+@pytest.mark.parametrize("count", [1, 199, 200, 1001, 2500])
+@pytest.mark.parametrize("option", [{}, {"user_id": "u"}], ids=["plain", "full"])
+async def test_many_jobs_go_in_in_their_order_whichever_way(app, queue, count, option):
+    """One by one, in one call, by COPY, in chunks."""
+    jobs = [new_job("work", n, **option) for n in range(count)]
+    answers = await app.enqueue_many(jobs)
+
+    assert [job.id for job in jobs] == [answer.id for answer in answers]
+    assert [job.id for job in jobs] == [c.job_id for c in await queue.claim(10_000)]
+
+
+async def test_many_of_nothing_is_nothing(app):
+    """Not even a statement."""
+    assert [] == await app.enqueue_many([])
+
+
+async def test_a_bulk_of_known_ids_is_a_repeat(app, queue):
+    """A program that was restarted in the middle sends its list again."""
+    jobs = [new_job("work", n) for n in range(300)]
+    await app.enqueue_many(jobs[:150])
+    answers = await app.enqueue_many(jobs)
+
+    assert [job.id for job in jobs] == [answer.id for answer in answers]
+    assert 300 == await queue.count("job")
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize(
+    ("sql", "count", "option"),
+    [("enqueue", 1, {}), ("enqueue_jobs", 5, {"unique_key": "u", "unique_replace": True}), ("commit", 300, {})],
+    ids=["one", "keyed", "copy"],
+)
+async def test_a_flush_whose_connection_is_cut_is_repeated_and_exists_once(far, proxy, queue, sql, count, option, when):
+    """By the same ids, which changes nothing if it had been committed."""
+    proxy.cut(sql if sql != "commit" else "COMMIT", when)
+    jobs = [new_job("work", n, **option) for n in range(count)]
+    if count == 1:
+        ids = {await far.enqueue("work")}
+    else:
+        ids = {answer.id for answer in await far.enqueue_many(jobs)}
+
+    assert ids == {c.job_id for c in await queue.claim(1000)}
+    assert len(ids) == await queue.count("job")
+
+
+async def test_a_database_that_stays_away_is_said_to_be_after_the_time(proxy):
+    """The job may or may not exist; the caller may enqueue again with its id."""
+    async with Trunkline(settings=Settings.load({}, database_url=proxy.url, command_timeout_s=0.5)) as app:
+        await app.tenant_id(None)
+        proxy.refuse()
+        proxy.cut_all()
+
+        with pytest.raises(Unavailable):
+            await app.enqueue("work")
+        proxy.refuse(False)
+
+
+async def test_a_payload_is_refused_before_anybody_waits(app):
+    """At the door."""
+    with pytest.raises(InvalidPayload):
+        await app.enqueue("work", float("nan"))
+    assert 0 == app._producer.flushes
+
+
+async def test_a_caller_that_gives_up_does_not_stop_the_others(app, queue):
+    """Its job goes in all the same: nobody can say any more that it did not."""
+    await app.tenant_id(None)
+    calls = [asyncio.create_task(app.enqueue("work", n)) for n in range(5)]
+    await asyncio.sleep(0)
+    calls[2].cancel()
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+
+    assert [False, False, True, False, False] == [isinstance(a, asyncio.CancelledError) for a in answers]
+    assert {a for a in answers if not isinstance(a, BaseException)} <= {c.job_id for c in await queue.claim(10)}
+
+
+async def test_closing_waits_for_the_flush_under_way(app, queue):
+    """What was asked for before is done."""
+    await app.tenant_id(None)
+    calls = [asyncio.create_task(app.enqueue("work", n)) for n in range(20)]
+    await asyncio.sleep(0)
+    await app._producer.close()
+
+    assert 20 == len(await asyncio.gather(*calls)) == await queue.count("job")
+
+
+def test_the_bounds_of_a_flush_are_in_order():
+    """A chunk of COPY may be larger than a call; both are larger than where COPY begins to pay."""
+    assert producer.COPY_FROM < producer.MAX_FLUSH <= producer.COPY_CHUNK
