@@ -47,6 +47,12 @@ class NotFound(TrunklineError):
     code = "not_found"
 
 
+class NotAllowed(TrunklineError):
+    """The database role lacks a right that this needs."""
+
+    code = "not_allowed"
+
+
 class NotRetryable(TrunklineError):
     """Only a job that ended failed or cancelled can be retried by hand."""
 

@@ -15,7 +15,9 @@ def jobs(*places: tuple[int, int]) -> list[Claimed]:
     return [Claimed(UUID(int=n), 1, 0, priority, place, 1, "{}", None, None) for n, (priority, place) in enumerate(places)]
 
 
-def claim(line: Line, found: list[Claimed], *, limit: int, now: float, safe: int = 0, took_s: float = 0.001) -> tuple[bool, int, dict[int, int]]:
+def claim(
+    line: Line, found: list[Claimed], *, limit: int, now: float, safe: int = 0, took_s: float = 0.001
+) -> tuple[bool, int, dict[int, int]]:
     """One claim at `now` seconds: where it began, and the marks moved after it."""
     begin = line.start(now)
     line.claimed(found, limit=limit, covering=begin[0], safe=safe, began_ord=int(now * SECOND), now=now, took_s=took_s)

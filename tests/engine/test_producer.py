@@ -74,7 +74,9 @@ async def test_two_callers_with_one_id_in_one_flush_make_one_job(app, queue):
 async def test_tenants_in_one_gathering_stay_apart(app, store):
     """Each goes in under its own tenant."""
     await asyncio.gather(*(app.enqueue("work", n, tenant=f"t{n % 3}") for n in range(30)))
-    rows = await store.fetch("select t.name, count(*) as n from trunkline.job as j join trunkline.tenant as t using (tenant_id) group by 1 order by 1")
+    rows = await store.fetch(
+        "select t.name, count(*) as n from trunkline.job as j join trunkline.tenant as t using (tenant_id) group by 1 order by 1"
+    )
 
     assert [("t0", 10), ("t1", 10), ("t2", 10)] == [tuple(row) for row in rows]
 

@@ -78,7 +78,9 @@ async def test_log_lines_are_kept_with_the_job(app, queue):
 
     jobs = [await ended(app, kind) for kind in ("on-loop", "in-thread")]
     await app.stop_worker()
-    lines = [[(row["level"], row["message"], row["fields"]) for row in await read.log(queue.store, queue.tenant_id, job.id)] for job in jobs]
+    lines = [
+        [(row["level"], row["message"], row["fields"]) for row in await read.log(queue.store, queue.tenant_id, job.id)] for job in jobs
+    ]
 
     assert [("info", "first", None), ("error", "second \ufffd", {"n": 1, "deep": {"a": [2]}})] == lines[0]
     assert [("info", f"line {n}", None) for n in range(3)] == lines[1]
@@ -185,7 +187,12 @@ async def test_a_job_says_all_that_is_known_of_it(app):
 
     @app.job("work", queue="line")
     async def work(job: Job, payload: Any) -> None:
-        seen.update({name: getattr(job, name) for name in ("id", "kind", "queue", "attempt", "failures", "priority", "user_id", "payload", "options", "fence")})
+        seen.update(
+            {
+                name: getattr(job, name)
+                for name in ("id", "kind", "queue", "attempt", "failures", "priority", "user_id", "payload", "options", "fence")
+            }
+        )
         seen["age_s"] = abs((job.created_at - __import__("datetime").datetime.now(job.created_at.tzinfo)).total_seconds())
 
     job = await ended(app, payload={"a": 1}, queue="line", priority=3, user_id="ann", timeout=60)
@@ -197,7 +204,9 @@ async def test_a_job_says_all_that_is_known_of_it(app):
     assert seen["age_s"] < 60
 
 
-@pytest.mark.xfail(strict=True, reason="binding catches ValidationError only where a payload is decoded without a model; it is retried in vain")
+@pytest.mark.xfail(
+    strict=True, reason="binding catches ValidationError only where a payload is decoded without a model; it is retried in vain"
+)
 @pytest.mark.parametrize("payload", ["1e400", '{"a": 1e400}'])
 async def test_a_payload_that_only_sql_lets_in_ends_its_job_and_not_the_worker(app, queue, payload):
     """PostgreSQL's json has numbers that no float holds: no retry can mend it."""
@@ -218,7 +227,14 @@ CLASHES = pytest.mark.xfail(strict=True, reason="payload fields are fields of a 
 
 @pytest.mark.parametrize(
     "name",
-    ["self", "cls", *(pytest.param(name, marks=CLASHES) for name in ("json", "schema", "copy", "dict", "model_config", "_private", "validate", "model_fields"))],
+    [
+        "self",
+        "cls",
+        *(
+            pytest.param(name, marks=CLASHES)
+            for name in ("json", "schema", "copy", "dict", "model_config", "_private", "validate", "model_fields")
+        ),
+    ],
 )
 async def test_a_field_may_have_any_name(app, name):
     """Names of somebody's library are not taken from users."""

@@ -127,7 +127,7 @@ async def test_waits_end_when_every_signal_is_lost(trunkline_url, queue):
 
 @pytest.mark.parametrize("call", ["wait", "get", "cancel", "retry", "wait_ended"])
 async def test_a_job_of_another_tenant_is_not_found(working, call):
-    """"Not yours" reads the same as "no such job"."""
+    """ "Not yours" reads the same as "no such job"."""
     theirs = await working.enqueue("work", tenant="other", delay=60)
     for unknown in (theirs, uuid4()):
         with pytest.raises(NotFound):

@@ -68,7 +68,7 @@ class Chaos:
             await asyncio.sleep(0.05)
             if not self.sent:
                 continue
-            job_id = self.chance.choice(self.sent)
+            job_id = self.chance.choice(self.sent[-20:])
             try:
                 if self.chance.random() < 0.7:
                     await app.cancel(job_id)

@@ -17,7 +17,7 @@ from uuid import UUID
 from tests.properties import strategies as some
 from tests.properties.model import QUEUES, TTL_S, Fence
 from tests.properties.world import DUTY_IS_DUE, World
-from trunkline.errors import SessionLost
+from trunkline.errors import SessionLost, Unavailable
 from trunkline.model import Claimed, NewJob, new_job
 from trunkline.store import Store, copy, enqueue, operate, sessions, work
 
@@ -53,16 +53,16 @@ class Crowd:
         self.claimed: Counter[Fence] = Counter()
         self.completed: set[Fence] = set()
         self.attempts: dict[UUID, int] = {}  # as the watcher saw them last
+        self.doing: dict[int, str] = {}
         self.over = asyncio.Event()
 
     async def rush(self, processes: int, steps: int) -> None:
         """Everybody at once, watched; then one clears up until nothing is left to do."""
-        watcher = asyncio.create_task(self._watch())
         async with asyncio.TaskGroup() as group:
-            for n in range(processes):
-                group.create_task(self._live(n, steps))
-        self.over.set()
-        await watcher
+            group.create_task(self._watch())
+            lives = [group.create_task(self._live(n, steps)) for n in range(processes)]
+            await asyncio.wait(lives)
+            self.over.set()
         await self._drain()
 
     async def _live(self, n: int, steps: int) -> None:
@@ -157,10 +157,14 @@ class Process:
     async def step(self) -> None:
         """Any verb; a session that was declared dead is replaced."""
         (verb,) = self.random.choices(list(self.verbs), list(self.verbs.values()))
+        self.crowd.doing[self.n] = verb.__name__
         try:
             await verb()
         except SessionLost:
             await self.start()
+        except Unavailable as error:
+            error.add_note(f"process {self.n} in the middle of {self.crowd.doing}")
+            raise
 
     def _jobs(self, most: int = 4) -> list[UUID]:
         known = sorted(self.crowd.accepted)[-60:] or [some.NOBODY]

@@ -7,32 +7,28 @@ Called by: engine.runner.
 
 from __future__ import annotations
 
-import asyncio
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
 from typing import Any
 
 from trunkline.engine.context import Job
 from trunkline.engine.processes import Processes
+from trunkline.engine.threads import Threads
 
 
 class Pools:
     """The threads and processes of one worker; none is started before it is needed."""
 
     def __init__(self, threads: int, processes: int) -> None:
-        self._threads = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="trunkline-handler")
+        self._threads = Threads(threads)
         self._processes = Processes(processes)
 
     async def call(self, job: Job, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run a handler that is not `async def` with its arguments; what it returns or raises."""
         handler = job.handler
         if handler.mode == "thread":
-            context = copy_context()
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._threads, lambda: context.run(handler.function, *args, **kwargs))
+            return await self._threads.call(handler.function, *args, **kwargs)
         return await self._processes.call(handler.function.__module__, handler.function.__qualname__, job.payload_text)
 
     async def close(self) -> None:
-        """Stop processes; threads that still run are left to end with the interpreter."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        """Stop processes; threads that still run end with their function, or with this process."""
+        self._threads.close()
         await self._processes.close()

@@ -104,9 +104,9 @@ class Worker:
         self._fetcher.stop()
         await asyncio.wait(self._tasks[:1], timeout=5.0)  # a claim under way; when the database is away, not for long
         before = self._runner.finished
-        released = self._runner.release_waiting()
+        unstarted, stopped = self._runner.release_waiting(), 0
         if not await self._runner.wait_idle(timeout_s):
-            released += self._runner.stop("released")
+            stopped = self._runner.stop("released")
             await self._runner.wait_idle(2.0)
         unflushed = await self._drain()
         for task in self._tasks:
@@ -117,8 +117,8 @@ class Worker:
         gc.set_threshold(*self._gc)
         for unsubscribe in self._unsubscribe:
             unsubscribe()
-        self._stopped = Stopped(max(self._runner.finished - before - released, 0), released, unflushed)
-        log.info("worker.stopped", finished=self._stopped.finished, released=released, unflushed=unflushed)
+        self._stopped = Stopped(max(self._runner.finished - before - stopped, 0), unstarted + stopped, unflushed)
+        log.info("worker.stopped", finished=self._stopped.finished, released=self._stopped.released, unflushed=unflushed)
         return self._stopped
 
     async def _drain(self) -> int:

@@ -42,6 +42,10 @@ def translate(error: BaseException) -> errors.TrunklineError | None:
             return errors.Unavailable(f"the database cannot do this now ({state}: {error}). Try again; nothing half-done was kept.")
         if state in MISSING:
             return errors.SchemaOutdated(f"the database lacks something this version needs ({error}). Run: trunkline migrate")
+        if state == "42501":
+            return errors.NotAllowed(
+                f"the database role may not do this ({error}). Grant it trunkline_worker, or use the owner of the schema."
+            )
         if state.startswith("22"):  # data exception; asyncpg says it too, before it sends a value that does not fit
             return errors.InvalidInput(f"the database refused a value: {error}")
     if isinstance(error, TimeoutError):
