@@ -22,6 +22,7 @@ class Module(NamedTuple):
     path: Path
     tree: ast.Module
 
+
 @cache
 def modules() -> dict[str, Module]:
     """Every module of the product by its dotted name."""

@@ -38,7 +38,7 @@ async def test_callers_at_the_same_moment_share_a_flush(app, queue):
 
     assert app._producer.flushes - before <= 3
     assert 200 == len(set(ids)) == await queue.count("job")
-    assert [n for n in range(200)] == [int(c.payload[5:-1]) for c in await queue.claim(200)]
+    assert list(range(200)) == [int(c.payload[5:-1]) for c in await queue.claim(200)]
 
 
 @pytest.mark.parametrize("bad", [{"id": str(uuid4())}, {"queue": "a/b"}])
@@ -117,10 +117,7 @@ async def test_a_flush_whose_connection_is_cut_is_repeated_and_exists_once(far, 
     """By the same ids, which changes nothing if it had been committed."""
     proxy.cut(sql if sql != "commit" else "COMMIT", when)
     jobs = [new_job("work", n, **option) for n in range(count)]
-    if count == 1:
-        ids = {await far.enqueue("work")}
-    else:
-        ids = {answer.id for answer in await far.enqueue_many(jobs)}
+    ids = {await far.enqueue("work")} if count == 1 else {answer.id for answer in await far.enqueue_many(jobs)}
 
     assert ids == {c.job_id for c in await queue.claim(1000)}
     assert len(ids) == await queue.count("job")

@@ -239,7 +239,7 @@ CLASHES = pytest.mark.xfail(strict=True, reason="payload fields are fields of a 
 async def test_a_field_may_have_any_name(app, name):
     """Names of somebody's library are not taken from users."""
     scope: dict[str, Any] = {}
-    exec(f"async def work(job, {name}: int, other: int = 2): return [{name}, other]", scope)  # noqa: S102
+    exec(f"async def work(job, {name}: int, other: int = 2): return [{name}, other]", scope)
     app.job("work")(scope["work"])
 
     assert [1, 2] == (await ended(app, payload={name: 1})).result

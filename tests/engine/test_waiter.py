@@ -71,7 +71,7 @@ async def test_a_wait_that_is_over_says_where_the_job_stands(working):
     """The job goes on."""
     job_id = await working.enqueue("work", delay=3600)
 
-    with pytest.raises(WaitTimeout, match="still scheduled after 0.05 s"):
+    with pytest.raises(WaitTimeout, match=r"still scheduled after 0\.05 s"):
         await working.wait(job_id, 0.05)
     assert {} == working._presence[2]._waiting
 

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
+from tests.support.sender import Sender
 from tests.support.until import until
+from trunkline import Trunkline
+from trunkline.settings import Settings
 from trunkline.store import sessions
 
 RECOVERY_S = 40.0  # promised are 10 s; the rest is for a busy machine
+ENDS_WITHIN_S = 40.0  # of a process whose database is away: three steps of 5 s, and a busy machine
 
 
 async def test_jobs_of_a_killed_worker_run_again_elsewhere(sender, children, journal, gate, trunkline_url, verdict):
@@ -122,6 +128,59 @@ async def test_a_worker_whose_session_ended_is_woken_by_signals_again(sender, wo
     await sessions.close_session(sender.app.store, first)
 
     assert await until_asleep(sender, first, other_than=True) != first
+
+
+async def test_a_cancel_outlives_the_worker_it_was_sent_to(sender, children, journal, gate, trunkline_url, verdict):
+    """Jobs whose worker dies after somebody cancelled them end cancelled and never run again."""
+    victim = await children.worker(trunkline_url, concurrency=10).is_up()
+    held = await sender.send_each("gated", 10, {"gate": str(gate)})
+    await journal.wait_for("started", 10)
+    victim.pause()
+    for job_id in held:
+        assert await sender.app.cancel(job_id)
+    victim.kill()
+    await children.worker(trunkline_url, concurrency=10).is_up()
+    states = [await sender.see(job_id) for job_id in held]
+    final = await verdict()
+
+    assert ["cancelled"] * 10 == states
+    assert {1} == set(final.attempts().values())
+
+
+@pytest.mark.private_server
+async def test_a_worker_that_is_told_to_go_while_the_database_is_away_goes(server, children, journal, gate, server_verdict):
+    """Its reports cannot be written: it says so and ends in time, and the jobs run again."""
+    async with Trunkline(settings=Settings.load({}, database_url=server.url)) as app:
+        sender = Sender(app, journal)
+        leaver = await children.worker(server.url, concurrency=10, shutdown_timeout=1).is_up()
+        held = await sender.send_each("gated", 10, {"gate": str(gate)}, retry_limit=1)
+        await journal.wait_for("started", 10)
+        await server.crash()
+        gate.touch()
+        await journal.wait_for("done", 10)
+        await leaver.terminate(within_s=ENDS_WITHIN_S)
+        await server.start()
+        await children.worker(server.url, concurrency=10).is_up()
+        final = await server_verdict()
+    (stopped,) = journal.of("stopped", who=leaver.name)
+
+    assert 10 == stopped.more["unflushed"]
+    assert {2} == {final.jobs[job_id].attempt for job_id in held}
+
+
+async def test_a_worker_that_is_told_to_go_while_the_network_is_frozen_goes(sender, proxy, children, journal, gate, trunkline_url, verdict):
+    """Nothing answers and nothing closes: every step of the shutdown has its bound."""
+    leaver = await children.worker(proxy.url, concurrency=10, shutdown_timeout=1).is_up()
+    held = await sender.send_each("gated", 10, {"gate": str(gate)}, retry_limit=1)
+    await journal.wait_for("started", 10)
+    proxy.freeze()
+    gate.touch()
+    await journal.wait_for("done", 10)
+    await leaver.terminate(within_s=ENDS_WITHIN_S)
+    await children.worker(trunkline_url, concurrency=10).is_up()
+    final = await verdict()
+
+    assert {2} == {final.jobs[job_id].attempt for job_id in held}
 
 
 async def wait_until_nothing_is_leased_to(sender, session_id):

@@ -6,7 +6,7 @@ from tests.support.until import until
 from trunkline.engine.heart import TTL_S
 
 RENEWED_SINCE = f"""select exists (select from trunkline.session where dead_at is null and expires_at > clock_timestamp()
-   and started_at < clock_timestamp() - interval '{1.5 * TTL_S} seconds')"""
+   and started_at < clock_timestamp() - interval '{1.2 * TTL_S} seconds')"""
 OVER = "select bool_and(expires_at < clock_timestamp()) from trunkline.session where session_id = $1"
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
+import asyncpg
 import pytest
 
 from tests.flows.conftest import statements
 from tests.support.until import until
-from trunkline import Trunkline, new_job
+from trunkline import Job, Trunkline, new_job
 from trunkline.errors import Unavailable
 from trunkline.settings import Settings
 
@@ -147,3 +148,53 @@ async def test_a_goodbye_that_is_cut_keeps_nobody_waiting(sender, worker_through
 
     assert 1 == rule.times_met
     assert 50 == final.count("completed")
+
+
+async def test_a_sender_that_is_killed_leaves_whole_jobs_or_none(children, journal, trunkline_url, verdict):
+    """What was accepted is there; what was under way is there entirely or not at all."""
+    victim = await children.sender(trunkline_url, count=100_000, at_once=200, kind="effect").is_up()
+    await journal.wait_for("accepted", 300, who=victim.name)
+    victim.kill()
+    await children.worker(trunkline_url, concurrency=50).is_up()
+    final = await verdict()
+
+    assert len(journal.of("accepted")) <= final.count("completed") <= len(journal.of("sent"))
+
+
+@pytest.mark.parametrize("when", CUTS)
+async def test_a_transaction_of_a_handler_that_is_cut_at_its_commit_takes_effect_once(
+    sender, worker_through_proxy, proxy, journal, trunkline_url, verdict, when
+):
+    """Effect and completion commit together: the effect is there once for every job, whatever the handler was told."""
+    await statements(trunkline_url, "create table public.effect (job_id uuid, attempt integer)")
+
+    @worker_through_proxy.job("transactional", retry_delay=0.05, retry_backoff=False)
+    async def transactional(job: Job) -> None:
+        journal.note("started", job.id, job.attempt)
+        conn = await asyncpg.connect(proxy.url)
+        try:
+            async with conn.transaction():
+                await conn.execute("insert into public.effect values ($1, $2)", job.id, job.attempt)
+                await job.complete(connection=conn)
+                journal.note("done", job.id, job.attempt, ending="completed")
+        finally:
+            conn.terminate()
+
+    rule = proxy.cut(sql="COMMIT", when=when, times=5)
+    await worker_through_proxy.start_worker(concurrency=5)
+    ids = await sender.send_each("transactional", 20)
+    await until(lambda: sender.app.store.fetchval("select count(*) = 20 from trunkline.outcome"), "twenty jobs have ended")
+    effects = [row[0] for row in await sender.app.store.fetch("select job_id from public.effect")]
+
+    assert 5 == rule.times_met
+    assert sorted(ids) == sorted(effects)
+
+
+async def test_a_worker_with_the_smallest_pool_does_all_its_work(sender, children, trunkline_url, verdict):
+    """Two connections for claims, acks, progress and names of a hundred jobs at once."""
+    await children.worker(trunkline_url, concurrency=100, pool_max=2).is_up()
+    await sender.send_each("flaky", 300, {"fails": 1}, at_once=100)
+    await sender.send_each("effect", 300, at_once=100)
+    final = await verdict()
+
+    assert 600 == final.count("completed")

@@ -12,6 +12,7 @@ from tests.support.until import until
 from trunkline import Trunkline
 from trunkline.settings import Settings
 
+WATCHED = "select exists (select from trunkline.session where watches <> '{}' and dead_at is null)"
 NOBODY = "postgresql://nobody@127.0.0.1:1/nowhere"
 
 
@@ -95,6 +96,21 @@ async def test_a_job_that_commits_long_after_its_place_was_taken_is_found(sender
     finally:
         await conn.close()
     state = await sender.see(late)
+    await verdict()
+
+    assert "completed" == state
+
+
+async def test_a_waiter_whose_session_ended_hears_of_the_ending(sender, children, journal, gate, trunkline_url, verdict):
+    """What it watched is forgotten with its session; it says it again, and looks by itself meanwhile."""
+    await children.worker(trunkline_url, concurrency=10).is_up()
+    job_id = await sender.send("gated", {"gate": str(gate)})
+    watching = asyncio.create_task(sender.see(job_id))
+    await until(lambda: sender.app.store.fetchval(WATCHED), "the waiter's session watches its tenant")
+    await sender.app.store.fetch("update trunkline.session set dead_at = clock_timestamp(), watches = '{}' where watches <> '{}'")
+    await until(lambda: sender.app.store.fetchval(WATCHED), "a new session watches it")
+    gate.touch()
+    state = await watching
     await verdict()
 
     assert "completed" == state

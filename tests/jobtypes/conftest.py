@@ -20,8 +20,8 @@ import pytest
 from psycopg import sql
 
 from tests.jobtypes.support import PASSWORD, Database, MySQL, Read, RecordingJob, reading, with_database
-from trunkline.embedded import EmbeddedServer, installed_binaries
 from trunkline.connections.demo import prepare_demo_database
+from trunkline.embedded import EmbeddedServer, installed_binaries
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from trunkline.errors import InvalidInput
 from trunkline.connections.demo import prepare_demo_database
+from trunkline.errors import InvalidInput
 
 if TYPE_CHECKING:
     from trunkline.embedded import EmbeddedServer

@@ -23,7 +23,15 @@ def test_a_plain_job_is_plain():
 
 @pytest.mark.parametrize(
     "option",
-    [{"user_id": "u"}, {"run_at": datetime.now(UTC)}, {"delay": 0}, {"idempotency_key": "i"}, {"unique_key": "u"}, {"retry_limit": 0}, {"timeout": 5}],
+    [
+        {"user_id": "u"},
+        {"run_at": datetime.now(UTC)},
+        {"delay": 0},
+        {"idempotency_key": "i"},
+        {"unique_key": "u"},
+        {"retry_limit": 0},
+        {"timeout": 5},
+    ],
     ids=lambda option: next(iter(option)),
 )
 def test_a_job_with_anything_else_is_not(option):
@@ -138,14 +146,25 @@ def test_durations_are_seconds_or_timedeltas():
     at = datetime(2030, 1, 1, 2, tzinfo=UTC)
     job = new_job("work", timeout=timedelta(minutes=2), delay=timedelta(seconds=3), unique_for=60, unique_key="u", expires_at=at)
 
-    assert {"timeout": 120.0, "delay": 3.0, "unique_for": 60, "unique_key": "u", "expires_at": "2030-01-01T02:00:00+00:00"} == json.loads(job.options)
+    assert {"timeout": 120.0, "delay": 3.0, "unique_for": 60, "unique_key": "u", "expires_at": "2030-01-01T02:00:00+00:00"} == json.loads(
+        job.options
+    )
 
 
 @pytest.mark.parametrize(
     "policy",
-    [{"retry_limit": 1.5}, {"retry_limit": -1}, {"retry_delay_s": -1}, {"retry_jitter": 2}, {"timeout_s": 0}, {"retry_max_delay_s": float("nan")}, {"dead_letter": "a/b"}, {"timeout_s": True}],
+    [
+        {"retry_limit": 1.5},
+        {"retry_limit": -1},
+        {"retry_delay_s": -1},
+        {"retry_jitter": 2},
+        {"timeout_s": 0},
+        {"timeout_s": True},
+        {"retry_max_delay_s": float("nan")},
+        {"dead_letter": "a/b"},
+    ],
     ids=lambda options: next(iter(options)),
-)  # fmt: skip
+)
 def test_a_policy_that_cannot_work_is_refused(policy):
     """When it is declared, not when the first job fails."""
     with pytest.raises(InvalidInput):

@@ -91,18 +91,24 @@ def test_what_can_be_json_is_encoded(value, expected):
 )
 def test_what_json_has_no_number_for_is_refused(value):
     """An encoder that writes null would change the value in silence."""
-    with pytest.raises(InvalidPayload, match="nan|inf|JSON"):
+    with pytest.raises(InvalidPayload, match=r"nan|inf|JSON"):
         encode(value)
 
 
-@pytest.mark.parametrize("value", [object(), {"a": object()}, lambda: 1, "\ud800", {"\udfff": 1}, {(1, 2): 3}, msgspec.Raw(b"{nope")], ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize(
+    "value",
+    [object(), {"a": object()}, lambda: 1, "\ud800", {"\udfff": 1}, {(1, 2): 3}, msgspec.Raw(b"{nope")],
+    ids=lambda value: type(value).__name__,
+)
 def test_what_has_no_json_form_is_refused(value):
     """With the reason."""
     with pytest.raises(InvalidPayload, match="not JSON"):
         encode(value)
 
 
-@pytest.mark.parametrize("value", ["a\x00", {"a\x00": 1}, [{"b": ["\x00"]}], Data("\x00"), {"s": {"\x00"}}], ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize(
+    "value", ["a\x00", {"a\x00": 1}, [{"b": ["\x00"]}], Data("\x00"), {"s": {"\x00"}}], ids=lambda value: type(value).__name__
+)
 def test_the_character_that_postgresql_cannot_hold_is_refused(value):
     """In a value or in a name."""
     with pytest.raises(InvalidPayload, match="u0000"):
@@ -119,7 +125,7 @@ def test_the_depth_is_bounded():
     encode(nested(MAX_DEPTH))
     encode({"a": nested(MAX_DEPTH - 1)})
     for deep in (nested(MAX_DEPTH + 1), {"a": nested(MAX_DEPTH)}, nested(100_000), [Data(nested(MAX_DEPTH - 1))]):
-        with pytest.raises(InvalidPayload, match="nested deeper|not JSON"):
+        with pytest.raises(InvalidPayload, match=r"nested deeper|not JSON"):
             encode(deep)
 
 
@@ -141,11 +147,14 @@ def test_the_size_is_counted_in_bytes():
 
 def test_the_word_for_it_is_in_the_message():
     """A result is no payload."""
-    with pytest.raises(InvalidPayload, match="^result has"):
+    with pytest.raises(InvalidPayload, match=r"^result has"):
         encode("x" * 100, what="result", max_bytes=10)
 
 
-@given(st.recursive(st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.floats(allow_nan=False, allow_infinity=False) | st.text(), lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4), max_leaves=20))  # fmt: skip
+LEAVES = st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+
+
+@given(st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4), max_leaves=20))
 def test_what_is_encoded_reads_back_as_it_was(value):
     """Or is refused; never changed."""
     try:

@@ -58,7 +58,7 @@ class Model(Reports, Book):
         asking = [
             spec for spec, first in zip(specs, first_of, strict=True) if first == spec.id and spec.id not in there and spec.unique_key
         ]
-        self._take_unique(asking)
+        self._take_unique(asking, {spec.id for spec in specs})
         holder_of = {spec.id: self.unique[self._slot(spec)][0] for spec in asking}
         lost = {job_id for job_id, holder in holder_of.items() if job_id != holder}
         self.idempotency = {key: held for key, held in self.idempotency.items() if held[0] not in lost}
@@ -92,8 +92,9 @@ class Model(Reports, Book):
             if spec.idempotency_key
         }
 
-    def _take_unique(self, specs: Sequence[Spec]) -> None:
+    def _take_unique(self, specs: Sequence[Spec], flush: set[UUID]) -> None:
         replaced = {self.unique[slot][0] for spec in specs if spec.unique_replace and (slot := self._slot(spec)) in self.unique}
+        replaced -= flush  # what came in with this very flush is sent again: it is not replaced by its own
         for job in self.known(replaced):
             if job.home in ("ready", "deferred"):
                 self.end(job, "cancelled", is_noted=False)
@@ -190,7 +191,8 @@ class Model(Reports, Book):
         is_waiting = job is not None and job.home in ("ready", "deferred")
         if job is not None and job.home == "deferred":
             job.due = (due, -1)
-        self.promote()
+        if due <= self.now:
+            self.promote()
         return is_waiting
 
     def pause(self, queue: str, paused: bool) -> bool:

@@ -17,24 +17,14 @@ def uuid7_at(moment: datetime) -> UUID:
     return UUID(int=int(moment.timestamp() * 1000) << 80 | 7 << 76 | 2 << 62 | uuid4().int & (1 << 60) - 1)
 
 
-@pytest.mark.parametrize(
-    "id_",
-    [
-        uuid4(),
-        uuid7_at(datetime.now(UTC) - timedelta(hours=25)),
-        uuid7_at(datetime.now(UTC) + timedelta(hours=25)),
-        UUID(int=0),
-        UUID(int=2**128 - 1),
-    ],
-    ids=["version 4", "too old", "too new", "nil", "max"],
-)
 @pytest.mark.parametrize("way", [enqueue.plain, enqueue.jobs, copy.copy], ids=["plain", "jobs", "copy"])
-async def test_an_id_that_no_partition_could_hold_is_refused(queue, id_, way):
+async def test_an_id_that_no_partition_could_hold_is_refused(queue, way):
     """A caller's id is a UUIDv7 within 24 hours of the database clock, whichever way it comes in."""
-    others = [new_job("work") for _ in range(3)]
+    day = timedelta(hours=25)
+    for id_ in (uuid4(), uuid7_at(datetime.now(UTC) - day), uuid7_at(datetime.now(UTC) + day), UUID(int=0), UUID(int=2**128 - 1)):
+        with pytest.raises(BadId):
+            await way(queue.store, queue.tenant_id, [*(new_job("work") for _ in range(3)), new_job("work")._replace(id=id_)])
 
-    with pytest.raises(BadId):
-        await way(queue.store, queue.tenant_id, [*others, new_job("work")._replace(id=id_)])
     assert 0 == await queue.count("job")
 
 
@@ -48,33 +38,33 @@ async def test_an_id_within_a_day_of_the_database_clock_is_accepted(queue, hours
 
 
 @pytest.mark.parametrize("name", ["a/b", "a\nb", "a\tb", "", "x" * 201, "a\x00b", "a\x7fb"])
-async def test_bad_queue_and_kind_names_are_refused_before_anything_is_written(queue, name):
+def test_bad_queue_and_kind_names_are_refused_before_anything_is_written(name):
     """A name is a segment of a path and a word on a screen."""
     with pytest.raises(InvalidInput):
-        await queue.put(queue=name)
+        new_job("work", queue=name)
     with pytest.raises(InvalidInput):
         new_job(name)
 
 
-@pytest.mark.parametrize("name", ["a/b", "a\nb", "", "x" * 201])
-async def test_sql_refuses_the_same_names(queue, name):
+async def test_sql_refuses_the_same_names(queue):
     """The rule stands in SQL too, for producers that speak it."""
-    with pytest.raises(InvalidInput, match="name"):
-        await enqueue.jobs(queue.store, queue.tenant_id, [new_job("work")._replace(queue=name)])
-    with pytest.raises(InvalidInput, match="name"):
-        await enqueue.plain(queue.store, queue.tenant_id, [new_job("work")._replace(kind=name)])
+    for name in ("a/b", "a\nb", "", "x" * 201):
+        with pytest.raises(InvalidInput, match="name"):
+            await enqueue.jobs(queue.store, queue.tenant_id, [new_job("work")._replace(queue=name)])
+        with pytest.raises(InvalidInput, match="name"):
+            await enqueue.plain(queue.store, queue.tenant_id, [new_job("work")._replace(kind=name)])
 
 
-@pytest.mark.parametrize("name", ["", "-a", ".a", "a b", "a/b", "ä", "x" * 64, "a\n"])
-async def test_bad_tenant_names_are_refused(queue, name):
+async def test_bad_tenant_names_are_refused(queue):
     """A tenant's name appears in paths, headers and metrics."""
-    with pytest.raises(InvalidInput, match="tenant name"):
-        await sessions.tenant_id(queue.store, name)
+    for name in ("", "-a", ".a", "a b", "a/b", "ä", "x" * 64, "a\n"):
+        with pytest.raises(InvalidInput, match="tenant name"):
+            await sessions.tenant_id(queue.store, name)
 
 
 async def test_names_that_look_strange_but_are_words_are_accepted(queue):
     """Only "/" and control characters are refused."""
-    name = "Grüße 'n \"quotes\" 🐘 %s $1 \\"
+    name = 'Grüße \'n "quotes" 🐘 %s $1 \\'
     job_id = await queue.put(queue=name)
 
     assert name == (await queue.view(job_id)).queue

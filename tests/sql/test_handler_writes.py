@@ -104,9 +104,7 @@ async def test_a_checkpoint_waits_for_a_rescue_that_is_just_taking_the_lease(que
     rescuing, saving = await sessions.connect(), await sessions.connect()
     transaction = rescuing.transaction()
     await transaction.start()
-    await rescuing.fetch(
-        "select * from trunkline.settle($1, $2, '{1}', '{lost}', array[null]::json[], '{0}')", queue.tenant_id, [job_id]
-    )
+    await rescuing.fetch("select * from trunkline.settle($1, $2, '{1}', '{lost}', array[null]::json[], '{0}')", queue.tenant_id, [job_id])
     save = sessions.start(saving.fetchval("select trunkline.save_checkpoint($1, $2, 1, '1')", queue.tenant_id, job_id))
     await sessions.blocked(saving)
     await transaction.commit()
@@ -118,9 +116,7 @@ async def test_log_lines_are_kept_in_their_order(queue):
     """With their attempt, level and fields."""
     job_id = await queue.put()
     claimed = await queue.claim_one()
-    await work.add_log(
-        queue.store, queue.tenant_id, [job_id] * 2, [1, 1], ["info", "error"], ["first", "x" * 20_000], ['{"n": 1}', None]
-    )
+    await work.add_log(queue.store, queue.tenant_id, [job_id] * 2, [1, 1], ["info", "error"], ["first", "x" * 20_000], ['{"n": 1}', None])
     await queue.complete(claimed)
     rows = await read.log(queue.store, queue.tenant_id, job_id)
 

@@ -10,7 +10,6 @@ from trunkline.model import new_job
 from trunkline.store import operate
 
 
-
 async def to_the_start_of_a_slot(queue, clock, slot_s: int) -> None:
     """Move the clock to one second after a slot began, so that the test stays within it."""
     into_slot_s = float(await queue.store.fetchval("select extract(epoch from trunkline.now()) % $1::integer", slot_s))

@@ -178,7 +178,9 @@ async def test_rescue_serves_every_tenant_at_once(queue, store, clock):
     await clock.forward(TTL_S + 1)
 
     assert 4 == await queue.rescue()
-    assert [["queued"]] * 4 == [[(await each.store.fetchval("select state from trunkline.jobs where tenant_id = $1", each.tenant_id))] for each in (queue, *others)]
+    assert [["queued"]] * 4 == [
+        [(await each.store.fetchval("select state from trunkline.jobs where tenant_id = $1", each.tenant_id))] for each in (queue, *others)
+    ]
 
 
 async def test_a_lease_that_a_dead_session_commits_late_is_still_found(queue, clock, sessions):

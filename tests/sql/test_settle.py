@@ -186,7 +186,9 @@ async def test_a_stale_report_changes_nothing(queue):
     assert ("active", []) == (await queue.state(job_id), await queue.endings(job_id))
 
 
-@pytest.mark.parametrize("ending", ["failed", "timed_out", "lost", "fatal", "cancelled", "snoozed", "retry_after", "no_handler", "released"])
+@pytest.mark.parametrize(
+    "ending", ["failed", "timed_out", "lost", "fatal", "cancelled", "snoozed", "retry_after", "no_handler", "released"]
+)
 async def test_a_repeated_report_is_answered_as_the_first(queue, ending):
     """Its answer was lost and the job was not claimed since: it was written, and saying "lost" would be untrue."""
     job_id = await queue.put()
@@ -221,9 +223,7 @@ async def test_one_flush_settles_every_ending_in_one_statement(queue):
     endings = ["failed", "fatal", "lost", "snoozed", "released", "cancelled", "timed_out", "retry_after", "no_handler"]
     await queue.put_plain(len(endings))
     claimed = await queue.claim(len(endings))
-    rows = await work.settle(
-        queue.store, queue.tenant_id, [c.job_id for c in claimed], [1] * 9, endings, ["{}"] * 9, [30.0] * 9
-    )
+    rows = await work.settle(queue.store, queue.tenant_id, [c.job_id for c in claimed], [1] * 9, endings, ["{}"] * 9, [30.0] * 9)
     by_job = {row.job_id: row.next for row in rows}
 
     assert ["deferred", "failed", "ready", "deferred", "ready", "cancelled", "deferred", "deferred", "deferred"] == [

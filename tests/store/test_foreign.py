@@ -50,7 +50,10 @@ async def test_every_column_arrives_on_a_connection_that_sends_text(app, queue, 
     from datetime import UTC, datetime
 
     at = datetime(2031, 2, 3, 4, 5, 6, 789000, tzinfo=UTC)
-    jobs = [new_job("work", PAYLOAD, user_id='o"br\\ien', run_at=at, unique_key="{a,b}", idempotency_key="NULL", priority=7), new_job("work")]
+    jobs = [
+        new_job("work", PAYLOAD, user_id='o"br\\ien', run_at=at, unique_key="{a,b}", idempotency_key="NULL", priority=7),
+        new_job("work"),
+    ]
     with psycopg.connect(trunkline_url) as conn:
         answers = await app.enqueue_many(jobs, connection=conn)
     view, plain = [await queue.view(answer.id) for answer in answers]

@@ -195,7 +195,9 @@ async def test_another_schema_name_has_roles_walls_and_a_clock_of_its_own(conn, 
     assert await conn.fetchval("select jobs_2.now() - clock_timestamp() > interval '1 hour'")
     assert "jobs_2:signals" == await conn.fetchval("select jobs_2.channel()")
     assert not await conn.fetchval("select exists (select from pg_namespace where nspname = 'trunkline')")
-    left = await conn.fetch("select proname from pg_proc where pronamespace = 'jobs_2'::regnamespace and prosrc ~ '(?<!'')trunkline\\.(?!tenant_id)'")
+    left = await conn.fetch(
+        "select proname from pg_proc where pronamespace = 'jobs_2'::regnamespace and prosrc ~ '(?<!'')trunkline\\.(?!tenant_id)'"
+    )
     assert [] == left
 
 
@@ -207,7 +209,9 @@ def test_rendering_changes_the_schema_and_nothing_else(file):
 
     assert "trunkline." not in code.replace("'trunkline.tenant_id'", "")
     assert "trunkline_" not in code
-    assert file.text == there.replace("other_name_worker", "trunkline_worker").replace("other_name_app", "trunkline_app").replace("other_name", "trunkline")
+    assert file.text == there.replace("other_name_worker", "trunkline_worker").replace("other_name_app", "trunkline_app").replace(
+        "other_name", "trunkline"
+    )
 
 
 async def test_a_role_that_may_not_create_roles_can_still_migrate(conn):

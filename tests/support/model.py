@@ -68,9 +68,7 @@ class Model:
         if job.key is not None and self.holders.get(job.key) == job.id:
             del self.holders[job.key]
 
-    def put(
-        self, job: ModelJob, *, delayed: bool = False, replace: bool = False, idempotency_key: str | None = None
-    ) -> tuple[UUID, bool]:
+    def put(self, job: ModelJob, *, delayed: bool = False, replace: bool = False, idempotency_key: str | None = None) -> tuple[UUID, bool]:
         """What enqueue answers."""
         if idempotency_key is not None:
             if idempotency_key in self.idempotency:
@@ -195,11 +193,15 @@ class Model:
                 self.settle(job.id, job.attempt, "lost")
             elif job.ends_at <= self.now:
                 self.settle(job.id, job.attempt, "timed_out")
+        together = self.next_place()
+        for job in leased:
+            if job.home == "deferred":
+                job.since = together  # one statement, one moment
 
     def promote(self) -> None:
-        """Those who are due go in line, by time; within one step of the clock, who began to wait first."""
+        """Those who are due go in line, by time; within one step of the clock, who began to wait first, then by id."""
         due = [job for job in self.jobs.values() if job.home == "deferred" and job.ends_at <= self.now]
-        for job in sorted(due, key=lambda job: (job.ends_at, job.since)):
+        for job in sorted(due, key=lambda job: (job.ends_at, job.since, job.id)):
             self.enter(job)
 
     def close(self, session: int) -> None:
@@ -210,7 +212,4 @@ class Model:
 
     def seen(self) -> dict[UUID, tuple[str, int, int, int]]:
         """Home, attempt, failures and priority of every job: what the database must say."""
-        return {
-            job.id: (job.home, job.attempt, job.failures, job.priority if job.home != "completed" else 0)
-            for job in self.jobs.values()
-        }
+        return {job.id: (job.home, job.attempt, job.failures, job.priority if job.home != "completed" else 0) for job in self.jobs.values()}

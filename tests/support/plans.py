@@ -46,7 +46,9 @@ async def plan_of(conn: asyncpg.Connection, function: str, begins: str, values: 
     if statement.count(")") > statement.count("("):  # it stood in array( ... )
         statement = statement[: statement.rindex(")")]
     statement = re.sub(r"\binto v_\w+(, v_\w+)*(?=\s+from)", "", statement)
-    types = dict(zip(row["names"], row["types"], strict=False)) | dict(re.findall(r"^  (v_\w+) (?:constant )?([\w.\[\]]+)", source, re.MULTILINE))
+    types = dict(zip(row["names"], row["types"], strict=False)) | dict(
+        re.findall(r"^  (v_\w+) (?:constant )?([\w.\[\]]+)", source, re.MULTILINE)
+    )
     names = sorted({name for name in re.findall(r"\b[pv]_\w+", statement) if name in types})
     numbered = {name: f"${n}" for n, name in enumerate(names, 1)}
     statement = re.sub(r"\b[pv]_\w+", lambda m: numbered.get(m[0], m[0]), statement)

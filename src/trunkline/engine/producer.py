@@ -1,6 +1,8 @@
 """Puts jobs in: one awaited call, many at once, or on the caller's own connection.
 
-Callers that enqueue at the same moment share a flush: while one statement is under way the next gathers.
+Callers that enqueue at the same moment share a flush: while one statement is under way the next gathers. They share it with
+their own kind only: a job with a key may have to wait for somebody's open transaction, and neither jobs without keys nor
+other tenants wait along.
 Always true: a call returns only when its jobs are committed, or raises and says whether to try again; a flush whose answer
 was lost is repeated with the same ids, which changes nothing if it had been committed.
 Called by: app. Calls: store.enqueue.
@@ -9,7 +11,6 @@ Called by: app. Calls: store.enqueue.
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -23,6 +24,7 @@ from trunkline.store import Store, copy, enqueue, foreign, sessions
 COPY_FROM = 200  # jobs; below, the function call is faster (docs/performance.md)
 MAX_FLUSH = 1000  # jobs of a shared flush or one function call
 COPY_CHUNK = 20_000  # jobs of one COPY transaction: about 0.2 s
+MOST_KEYED = 3  # flushes of jobs with keys under way for one tenant: one that waits for a key holds up a third of them
 log = structlog.get_logger("trunkline.producer")
 
 
@@ -39,15 +41,25 @@ class _Waiting(NamedTuple):
     future: asyncio.Future[Enqueued]
 
 
+class _Lane:
+    """Callers who may share a statement: of one tenant, all with keys or all without."""
+
+    __slots__ = ("most", "name", "under_way", "waiting")
+
+    def __init__(self, name: tuple[int, bool], most: int) -> None:
+        self.name, self.most = name, most
+        self.under_way = 0
+        self.waiting: list[_Waiting] = []
+
+
 class Producer:
     """One per process; safe to use from any task of its loop."""
 
     def __init__(self, store: Store, *, timeout_s: float) -> None:
         self._store = store
         self._timeout_s = timeout_s
-        self._waiting: list[_Waiting] = []
-        self._flusher: asyncio.Task[None] | None = None
-        self._busy = False  # a flush is under way; who comes now waits for the next
+        self._lanes: dict[tuple[int, bool], _Lane] = {}
+        self._flushers: set[asyncio.Task[None]] = set()
         self._can_copy: bool | None = None
         self.flushes = 0
 
@@ -57,22 +69,30 @@ class Producer:
         Raises:
             Unavailable: the database was away for the whole timeout; the job may or may not exist: enqueue again with its id.
         """
-        if not self._busy:
-            self._busy = True
+        keyed = job.idempotency_key is not None or job.unique_key is not None
+        lane = self._lanes.get((tenant_id, keyed))
+        if lane is None:
+            lane = self._lanes[tenant_id, keyed] = _Lane((tenant_id, keyed), MOST_KEYED if keyed else 1)
+        if lane.under_way < lane.most:
+            lane.under_way += 1
             try:
                 return (await self._safely(tenant_id, [job]))[0]  # nobody to share with: no task, no future
             finally:
-                self._busy = False
-                self._start_flusher()
+                self._leave(lane)
         future: asyncio.Future[Enqueued] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(tenant_id, job, future))
+        lane.waiting.append(_Waiting(tenant_id, job, future))
         return await future
 
-    def _start_flusher(self) -> None:
-        """Write for those who came while a flush was under way."""
-        if self._waiting and not self._busy:
-            self._busy = True
-            self._flusher = asyncio.get_running_loop().create_task(self._flush_all())
+    def _leave(self, lane: _Lane) -> None:
+        """A flush has ended: the next one writes for those who came meanwhile."""
+        lane.under_way -= 1
+        if lane.waiting:
+            lane.under_way += 1
+            flusher = asyncio.get_running_loop().create_task(self._flush_all(lane))
+            self._flushers.add(flusher)
+            flusher.add_done_callback(self._flushers.discard)
+        elif not lane.under_way:
+            self._lanes.pop(lane.name, None)
 
     async def many(self, tenant_id: int, jobs: Sequence[NewJob]) -> list[Enqueued]:
         """Enqueue a list, in its order. Each chunk (20,000 plain jobs, or 1,000 others) is one transaction."""
@@ -97,21 +117,17 @@ class Producer:
         return [Enqueued(UUID(str(row[0])), row[1]) for row in rows]
 
     async def close(self) -> None:
-        """Wait for the flush under way."""
-        if self._flusher is not None:
-            await self._flusher
+        """Wait for the flushes under way."""
+        while self._flushers:
+            await asyncio.wait(self._flushers)
 
-    async def _flush_all(self) -> None:
+    async def _flush_all(self, lane: _Lane) -> None:
         try:
-            while self._waiting:
-                batch, self._waiting = self._waiting[:MAX_FLUSH], self._waiting[MAX_FLUSH:]
-                by_tenant: dict[int, list[_Waiting]] = defaultdict(list)
-                for waiting in batch:
-                    by_tenant[waiting.tenant_id].append(waiting)
-                for tenant_id, group in by_tenant.items():
-                    await self._flush(tenant_id, group)
+            while lane.waiting:
+                batch, lane.waiting = lane.waiting[:MAX_FLUSH], lane.waiting[MAX_FLUSH:]
+                await self._flush(batch[0].tenant_id, batch)
         finally:
-            self._busy = False
+            self._leave(lane)
 
     async def _flush(self, tenant_id: int, group: list[_Waiting]) -> None:
         try:

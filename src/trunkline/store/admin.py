@@ -69,7 +69,7 @@ async def migrated_template(admin_url: str, name: str = "trunkline_template") ->
 
 
 async def load_once(admin_url: str, name: str, scripts: Sequence[str], *, unless_schema: str) -> str:
-    """Make a database and run `scripts` in it, once, however many processes ask at the same time; its URL.
+    """Make a database (`name` is an identifier) and run `scripts` in it, once, however many processes ask at the same time; its URL.
 
     Everything after `create database` is one transaction, so a half-made one is never seen. `unless_schema` is the schema whose
     presence says that it is complete.
@@ -77,7 +77,7 @@ async def load_once(admin_url: str, name: str, scripts: Sequence[str], *, unless
     with translated():
         conn = await asyncpg.connect(admin_url, statement_cache_size=0)
         try:
-            if not await conn.fetchval("select exists (select from pg_database where datname = $1)", _checked(name)):
+            if not await conn.fetchval("select exists (select from pg_database where datname = $1)", name):
                 # template0: nobody can be connected to it, which would refuse the copy, and it takes any encoding.
                 await conn.execute(f"create database \"{name}\" template template0 encoding 'UTF8'")
         except (asyncpg.DuplicateDatabaseError, asyncpg.UniqueViolationError):

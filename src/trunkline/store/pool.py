@@ -59,25 +59,26 @@ class Store:
 
     async def close(self) -> None:
         """Close every connection; those in use get 5 s."""
-        for pool in (self.pool, self._kept):
-            try:
-                async with asyncio.timeout(5):
-                    await pool.close()
-            except TimeoutError:
-                pool.terminate()
+        await asyncio.gather(_close(self.pool), _close(self._kept))
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[asyncpg.Connection]:
         """A connection for several statements; exceptions become ours."""
         with translated():
-            async with self.pool.acquire(timeout=self.settings.command_timeout_s) as conn:
+            conn = await self._take(self.pool)
+            try:
                 yield conn
+            finally:
+                await _give_back(self.pool, conn)
 
     async def fetch(self, text: str, *args: Any, timeout: float | None = None) -> list[asyncpg.Record]:
         """All rows of one statement, spelled for the schema `trunkline`."""
         with translated():
-            async with self.pool.acquire(timeout=self.settings.command_timeout_s) as conn:
+            conn = await self._take(self.pool)
+            try:
                 return await conn.fetch(self.sql(text), *args, timeout=timeout)  # type: ignore[no-any-return]
+            finally:
+                await _give_back(self.pool, conn)
 
     async def fetch_kept(self, text: str, *args: Any) -> list[asyncpg.Record]:
         """All rows of one statement on the connection kept for the heartbeat."""
@@ -126,6 +127,14 @@ async def _pool(settings: Settings, least: int, most: int, command_timeout_s: fl
         reset=_nothing,
         server_settings={"application_name": "trunkline"},
     )
+
+
+async def _close(pool: asyncpg.Pool) -> None:
+    try:
+        async with asyncio.timeout(5):
+            await pool.close()
+    except TimeoutError:
+        pool.terminate()
 
 
 async def _give_back(pool: asyncpg.Pool, conn: asyncpg.Connection) -> None:

@@ -40,9 +40,9 @@ async def open_session(store: Store, name: str, ttl_s: float) -> int:
     return int(await store.fetchval(OPEN, name, ttl_s))
 
 
-async def close_session(store: Store, session_id: int) -> None:
-    """End a session; what it still holds is handed back."""
-    await store.fetch(CLOSE, session_id)
+async def close_session(store: Store, session_id: int, within_s: float = 5.0) -> None:
+    """End a session; what it still holds is handed back. A database that does not answer finds out by itself."""
+    await store.fetch(CLOSE, session_id, timeout=within_s)
 
 
 async def tick(store: Store, session_id: int, ttl_s: float, queue_ids: Sequence[int], mark: int) -> Tick:

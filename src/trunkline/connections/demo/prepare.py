@@ -20,14 +20,14 @@ async def prepare_demo_database(admin_url: str, name: str = "trunkline_demo_shop
 
     Args:
         admin_url: postgresql:// URL of a user that may create databases.
-        name: a lower-case identifier that starts with trunkline_, at most 63 characters.
+        name: a lower-case identifier, at most 63 characters.
     Returns:
         The URL of the database, with everything else as in `admin_url`.
     Raises:
-        InvalidInput: `name` is no such identifier.
+        InvalidInput: `name` is not an identifier.
     """
-    if not re.fullmatch(r"trunkline_[a-z0-9_]{1,53}", name):
-        raise InvalidInput(f"demo database name {name!r}: need trunkline_ and 1 to 53 of a-z 0-9 _.")
+    if not re.fullmatch(r"[a-z_][a-z0-9_]{0,62}", name):
+        raise InvalidInput(f"demo database name {name!r}: need 1 to 63 of a-z 0-9 _, starting with a letter or _.")
     scripts = [files("trunkline.connections.demo").joinpath(part).read_text("utf-8") for part in PARTS]
     # Row estimates are null until the tables were analyzed.
     return await load_once(admin_url, name, [*scripts, "analyze"], unless_schema="support")

@@ -37,6 +37,8 @@ $$ select case when p_slot_s is null then p_key else p_key || '@' || (floor(extr
 -- Who holds each unique key of a flush: the live job with that key, else the asking job. `unique_replace` first removes a
 -- holder that has not started (it ends cancelled, "replaced") and takes the key over from one that runs; of several in one
 -- flush the last stays, as if they had come one by one, also when the flush is sent again.
+-- First all keys that are free, then those that are taken over: whoever waits for a free key has taken over none. Otherwise two
+-- flushes, each replacing what the other asks for, would wait for each other.
 -- Keys are looked up one by one through their index (lateral, limit 1): a join would be planned by statistics that are wrong.
 create or replace function trunkline.take_unique(p_tenant_id bigint, p_ids uuid[], p_queues text[], p_keys text[], p_options json[])
 returns uuid[]
@@ -63,20 +65,6 @@ begin
    cross join lateral (select q.queue_id from trunkline.queue as q where q.tenant_id = p_tenant_id and q.name = a.queue limit 1) as q
    cross join lateral (select (a.options ->> 'unique_for')::float8 as slot_s, coalesce((a.options ->> 'unique_replace')::boolean, false) as replaces) as o;
 
-  select array_agg(h.job_id) into v_replaced
-    from (select distinct a.line, a.slot from unnest(v_lines, v_slots, v_replaces) as a (line, slot, replaces) where a.replaces order by a.line, a.slot) as a
-   cross join lateral (select u.job_id from trunkline.unique_key as u
-                        where u.tenant_id = p_tenant_id and u.queue_id = a.line and u.key = a.slot and u.job_id <> all (p_ids) limit 1 for update) as h;
-  if v_replaced is not null then
-    perform trunkline.cancel_queued(p_tenant_id, v_replaced, 'replaced by a newer job with its unique key');
-    delete from trunkline.unique_key as u where u.tenant_id = p_tenant_id and u.job_id = any (v_replaced);
-  end if;
-  delete from trunkline.unique_key as u using (
-           select h.queue_id, h.key
-             from (select distinct a.line, a.slot from unnest(v_lines, v_slots, v_ends) as a (line, slot, ends) where a.ends is not null order by a.line, a.slot) as a
-            cross join lateral (select u.queue_id, u.key from trunkline.unique_key as u
-                                 where u.tenant_id = p_tenant_id and u.queue_id = a.line and u.key = a.slot and u.expires_at <= v_now limit 1 for update) as h) as x
-   where u.tenant_id = p_tenant_id and u.queue_id = x.queue_id and u.key = x.key;
   -- A key that is held is not locked: an enqueue in somebody's long transaction must not stop the ack that frees the key.
   -- So the holder may go before it is read; then the key is asked for again.
   for v_try in 1 .. 20 loop
@@ -86,6 +74,22 @@ begin
      where a.slot is not null
      order by a.line, a.slot, a.replaces desc, case when a.replaces then -a.n else a.n end
         on conflict (tenant_id, queue_id, key) do nothing;
+    with over as materialized (
+      select a.*, h.job_id as holder
+        from (select distinct on (a.line, a.slot) a.* from unnest(p_ids, v_lines, v_slots, v_ends, v_replaces) with ordinality as a (id, line, slot, ends, replaces, n)
+               where a.slot is not null and (a.replaces or a.ends is not null)
+               order by a.line, a.slot, a.replaces desc, case when a.replaces then -a.n else a.n end) as a
+       cross join lateral (select u.job_id from trunkline.unique_key as u
+                            where u.tenant_id = p_tenant_id and u.queue_id = a.line and u.key = a.slot
+                              and (a.replaces and u.job_id <> all (p_ids) or u.expires_at <= v_now) limit 1 for update) as h
+    ), taken as (
+      update trunkline.unique_key as u set job_id = o.id, expires_at = o.ends
+        from over as o where u.tenant_id = p_tenant_id and u.queue_id = o.line and u.key = o.slot
+    )
+    select array_agg(o.holder) filter (where o.replaces and o.holder <> all (p_ids)) into v_replaced from over as o;
+    if v_replaced is not null then
+      perform trunkline.cancel_queued(p_tenant_id, v_replaced, 'replaced by a newer job with its unique key');
+    end if;
     v_holders := array(
       select case when a.slot is null then a.id
                   else (select h.job_id from trunkline.unique_key as h where h.tenant_id = p_tenant_id and h.queue_id = a.line and h.key = a.slot) end

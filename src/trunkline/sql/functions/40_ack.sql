@@ -47,9 +47,13 @@ begin
 end $$;
 
 -- Frees the unique keys of jobs that ended; a key per time slot stays until its slot is over.
+-- Locks them in key order first, as an enqueue takes them: the jobs may have come in another order.
 create or replace function trunkline.free_keys(p_tenant_id bigint, p_job_ids uuid[]) returns void
-language sql security definer set search_path = pg_catalog, pg_temp as
-$$ delete from trunkline.unique_key as u where u.tenant_id = p_tenant_id and u.job_id = any (p_job_ids) and u.expires_at is null $$;
+language sql security definer set search_path = pg_catalog, pg_temp as $$
+  select from trunkline.unique_key as u where u.tenant_id = p_tenant_id and u.job_id = any (p_job_ids) and u.expires_at is null
+   order by u.queue_id, u.key for update;
+  delete from trunkline.unique_key as u where u.tenant_id = p_tenant_id and u.job_id = any (p_job_ids) and u.expires_at is null
+$$;
 
 -- Tells processes that wait for endings of this tenant that some of these jobs may have ended; ids only, they read.
 -- 180 ids of 36 characters stay below the 8,000 bytes that NOTIFY takes.

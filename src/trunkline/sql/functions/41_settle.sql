@@ -124,6 +124,7 @@ $$;
 
 -- Signals, freed keys and dead-letter copies of a settled flush. A released job returns to a place that marks have passed: every
 -- claimer of its queue is told to look there again (a scan from the front, once a minute, finds it if the signal is lost).
+-- Copies before keys: a copy may make its queue, and an enqueue makes names before it takes keys.
 create or replace function trunkline.after_settle(p_tenant_id bigint, p_settled trunkline.settled[]) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -136,10 +137,10 @@ begin
   end loop;
   select array_agg(s.queue_id) filter (where s.next = 'ready'), array_agg(s.job_id) filter (where s.next in ('failed', 'cancelled'))
     into v_queues, v_ended from unnest(p_settled) as s;
-  perform trunkline.free_keys(p_tenant_id, array(select s.job_id from unnest(p_settled) as s where s.next in ('failed', 'cancelled') and s.traits & 1 <> 0));
   perform trunkline.dead_letter(p_tenant_id,
     array(select s.job_id from unnest(p_settled) as s where s.next = 'failed' and s.dead_letter is not null),
     array(select s.dead_letter from unnest(p_settled) as s where s.next = 'failed' and s.dead_letter is not null));
+  perform trunkline.free_keys(p_tenant_id, array(select s.job_id from unnest(p_settled) as s where s.next in ('failed', 'cancelled') and s.traits & 1 <> 0));
   if v_queues is not null then
     perform trunkline.wake(v_queues);
   end if;

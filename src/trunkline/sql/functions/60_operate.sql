@@ -1,7 +1,8 @@
 -- What people do to jobs: cancel, retry by hand, redrive, reschedule, reprioritise, pause.
 
 -- Ends jobs that have not started; answers those it ended. Running jobs are not touched.
--- Locks the unique keys first, in key order, as an enqueue does that replaces their holders.
+-- Locks the unique keys first, in key order, as an enqueue does that replaces their holders; then those that wait, then those
+-- in line, as reprioritize does.
 create or replace function trunkline.cancel_queued(p_tenant_id bigint, p_job_ids uuid[], p_reason text) returns uuid[]
 language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off as $$
 declare
@@ -9,13 +10,13 @@ declare
   v_ended uuid[];
 begin
   perform from trunkline.unique_key as u where u.tenant_id = p_tenant_id and u.job_id = any (p_job_ids) order by u.queue_id, u.key for update;
-  with from_ready as (
-    delete from trunkline.ready as r where r.tenant_id = p_tenant_id and r.job_id = any (p_job_ids)
-    returning r.job_id, r.attempt, r.failures, r.traits, r.priority
-  ), from_deferred as (
+  with from_deferred as (
     delete from trunkline.deferred as d where d.tenant_id = p_tenant_id and d.job_id = any (p_job_ids)
     returning d.job_id, d.attempt, d.failures, d.traits, d.priority
-  ), gone as (select * from from_ready union all select * from from_deferred),
+  ), from_ready as (
+    delete from trunkline.ready as r where r.tenant_id = p_tenant_id and r.job_id = any (p_job_ids)
+    returning r.job_id, r.attempt, r.failures, r.traits, r.priority
+  ), gone as (select * from from_deferred union all select * from from_ready),
   ended as (
     insert into trunkline.outcome (tenant_id, job_id, finished_at, attempt, state, detail)
     select p_tenant_id, g.job_id, v_now, g.attempt, 3, json_build_object('error', json_build_object('type', 'cancelled', 'message', p_reason), 'failures', g.failures, 'priority', g.priority) from gone as g
@@ -31,6 +32,7 @@ end $$;
 
 -- Cancels jobs wherever they stand. Answers one row per known job: `cancelled` (it had not started), `requested` (it runs: its
 -- worker is told and has 10 s), `terminal` (it had ended; nothing changed). A job that moves meanwhile is looked for again.
+-- Leases before keys: a report holds its lease when it frees the key.
 create or replace function trunkline.cancel(p_tenant_id bigint, p_job_ids uuid[], p_reason text default 'cancelled by request')
 returns table (job_id uuid, answer text)
 language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off as $$
@@ -40,12 +42,12 @@ declare
   v_done uuid[];
 begin
   for v_try in 1 .. 3 loop
-    v_done := trunkline.cancel_queued(p_tenant_id, v_left, p_reason);
-    return query select u.id, 'cancelled' from unnest(v_done) as u (id);
-    v_left := array(select u.id from unnest(v_left) as u (id) where u.id <> all (coalesce(v_done, '{}')));
     v_done := array(select trunkline.request_cancel(p_tenant_id, v_left));
     return query select u.id, 'requested' from unnest(v_done) as u (id);
     v_left := array(select u.id from unnest(v_left) as u (id) where u.id <> all (v_done));
+    v_done := trunkline.cancel_queued(p_tenant_id, v_left, p_reason);
+    return query select u.id, 'cancelled' from unnest(v_done) as u (id);
+    v_left := array(select u.id from unnest(v_left) as u (id) where u.id <> all (coalesce(v_done, '{}')));
     v_done := array(select o.job_id from trunkline.outcome as o where o.tenant_id = p_tenant_id and o.job_id = any (v_left));
     return query select u.id, 'terminal' from unnest(v_done) as u (id);
     v_left := array(select u.id from unnest(v_left) as u (id) where u.id <> all (v_done));
@@ -137,29 +139,36 @@ language sql security definer set search_path = pg_catalog, pg_temp as $$
 $$;
 
 -- Changes when a job that has not started will run; a time that is past means now. False: it is not queued.
+-- A job that comes due while it is looked for in both places is looked for again.
 create or replace function trunkline.reschedule(p_tenant_id bigint, p_job_id uuid, p_run_at timestamptz) returns boolean
 language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
 declare
+  v_is_past boolean := p_run_at <= trunkline.now();
   v_moved integer;
 begin
   if p_run_at is null or not isfinite(p_run_at) then
     raise exception using errcode = 'TL001', message = 'run_at is null or infinite: need a time';
   end if;
-  with gone as (
-    delete from trunkline.ready as r where r.tenant_id = p_tenant_id and r.job_id = p_job_id and p_run_at > trunkline.now() returning r.*
-  )
-  insert into trunkline.deferred (tenant_id, job_id, run_at, queue_id, attempt, priority, failures, traits, reason)
-  select g.tenant_id, g.job_id, p_run_at, g.queue_id, g.attempt, g.priority, g.failures, g.traits, 'scheduled' from gone as g;
-  get diagnostics v_moved = row_count;
-  if v_moved = 0 then
+  for v_try in 1 .. 3 loop
+    with gone as (
+      delete from trunkline.ready as r where r.tenant_id = p_tenant_id and r.job_id = p_job_id and not v_is_past returning r.*
+    )
+    insert into trunkline.deferred (tenant_id, job_id, run_at, queue_id, attempt, priority, failures, traits, reason)
+    select g.tenant_id, g.job_id, p_run_at, g.queue_id, g.attempt, g.priority, g.failures, g.traits, 'scheduled' from gone as g;
+    get diagnostics v_moved = row_count;
+    exit when v_moved > 0;
     update trunkline.deferred as d set run_at = p_run_at where d.tenant_id = p_tenant_id and d.job_id = p_job_id;
     get diagnostics v_moved = row_count;
+    exit when v_moved > 0 or v_is_past;
+  end loop;
+  if v_is_past then
     perform trunkline.promote(1000);
   end if;
-  return v_moved > 0 or exists (select from trunkline.ready as r where r.tenant_id = p_tenant_id and r.job_id = p_job_id);
+  return v_moved > 0 or v_is_past and exists (select from trunkline.ready as r where r.tenant_id = p_tenant_id and r.job_id = p_job_id);
 end $$;
 
 -- Changes the priority of jobs that have not started; they keep their place within it. Answers how many.
+-- Queues before jobs, as an enqueue locks them that uses a priority for the first time.
 create or replace function trunkline.reprioritize(p_tenant_id bigint, p_job_ids uuid[], p_priority smallint) returns integer
 language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
 declare
@@ -170,6 +179,9 @@ begin
   if p_priority is null or p_priority not between 0 and 100 then
     raise exception using errcode = 'TL001', message = format('priority is %s: need 0 to 100, higher first', p_priority);
   end if;
+  perform trunkline.ensure_names(p_tenant_id, array_agg(q.name), '{}', array_agg(p_priority)) from trunkline.queue as q
+    where q.tenant_id = p_tenant_id
+      and q.queue_id in (select j.queue_id from trunkline.job as j where j.tenant_id = p_tenant_id and j.id = any (p_job_ids));
   update trunkline.deferred as d set priority = p_priority where d.tenant_id = p_tenant_id and d.job_id = any (p_job_ids);
   get diagnostics v_more = row_count;
   v_count := v_more;
@@ -178,7 +190,6 @@ begin
      where q.tenant_id = p_tenant_id
        and q.queue_id in (select j.queue_id from trunkline.job as j where j.tenant_id = p_tenant_id and j.id = any (p_job_ids)) order by q.name
   loop
-    perform trunkline.ensure_names(p_tenant_id, array[v_queue.name], '{}', array[p_priority]);
     with moved as (
       update trunkline.ready as r set priority = p_priority where r.tenant_id = p_tenant_id and r.queue_id = v_queue.queue_id and r.job_id = any (p_job_ids) returning r.ord
     )
