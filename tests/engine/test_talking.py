@@ -86,7 +86,6 @@ async def test_log_lines_are_kept_with_the_job(app, queue):
     assert [("info", f"line {n}", None) for n in range(3)] == lines[1]
 
 
-@pytest.mark.xfail(strict=True, reason="Reporter.log lets a lone surrogate through, and the database then refuses the whole flush")
 async def test_a_line_that_is_no_unicode_does_not_take_the_others_along(app, queue):
     """File names and bytes decoded in haste carry lone surrogates."""
 
@@ -204,9 +203,6 @@ async def test_a_job_says_all_that_is_known_of_it(app):
     assert seen["age_s"] < 60
 
 
-@pytest.mark.xfail(
-    strict=True, reason="binding catches ValidationError only where a payload is decoded without a model; it is retried in vain"
-)
 @pytest.mark.parametrize("payload", ["1e400", '{"a": 1e400}'])
 async def test_a_payload_that_only_sql_lets_in_ends_its_job_and_not_the_worker(app, queue, payload):
     """PostgreSQL's json has numbers that no float holds: no retry can mend it."""
@@ -222,18 +218,12 @@ async def test_a_payload_that_only_sql_lets_in_ends_its_job_and_not_the_worker(a
     assert ("failed", 1) == (job.state, job.attempt)
 
 
-CLASHES = pytest.mark.xfail(strict=True, reason="payload fields are fields of a pydantic model by their own names: they need aliases")
-
-
 @pytest.mark.parametrize(
     "name",
     [
         "self",
         "cls",
-        *(
-            pytest.param(name, marks=CLASHES)
-            for name in ("json", "schema", "copy", "dict", "model_config", "_private", "validate", "model_fields")
-        ),
+        *("json", "schema", "copy", "dict", "model_config", "_private", "validate", "model_fields"),
     ],
 )
 async def test_a_field_may_have_any_name(app, name):

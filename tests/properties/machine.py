@@ -154,10 +154,22 @@ class Machine(RuleBasedStateMachine):
         )
 
     @precondition(lambda self: self.said)
-    @rule(data=st.data())
-    def settle_again(self, data: st.DataObject) -> None:
-        """The answer was lost, so the worker says it once more, perhaps much later."""
-        self._settle(data.draw(st.lists(st.sampled_from(self.said), min_size=1, max_size=3), label="said"))
+    @rule(data=st.data(), other=st.one_of(st.none(), st.none(), some.errors), in_other_words=st.booleans())
+    def settle_again(self, data: st.DataObject, other: str | None, in_other_words: bool) -> None:
+        """The answer was lost, so the worker says it once more, perhaps much later; or somebody else says something like it."""
+        again = data.draw(st.lists(st.sampled_from(self.said), min_size=1, max_size=3), label="said")
+        self._settle([report._replace(error=other) for report in again] if in_other_words else again)
+
+    @rule(queue=some.queues, endings=st.lists(st.sampled_from((*some.ENDINGS, "failed", "lost")), min_size=1, max_size=3), data=st.data())
+    def work_a_while(self, queue: str, endings: list[str], data: st.DataObject) -> None:
+        """What a worker does all day: it claims a few and reports each."""
+        worker = self._worker(data)
+        self._claim(worker, queue, len(endings), 0, {})
+        mine = [job for job in self.model.of("lease", queue) if job.session == worker.id][-len(endings) :]
+        if mine:
+            self._settle(
+                [Report(job.id, job.attempt, ending, data.draw(some.errors), 100) for job, ending in zip(mine, endings, strict=False)]
+            )
 
     def _settle(self, reports: list[Report]) -> None:
         self.said = [*self.said, *reports][-8:]

@@ -10,7 +10,7 @@ from tests.properties.machine import Machine
 
 # Derandomized: the same examples each time, so that a red run is about the change at hand. The long runs look further.
 SHORT = settings(
-    max_examples=60,
+    max_examples=150,
     stateful_step_count=40,
     derandomize=True,
     database=None,

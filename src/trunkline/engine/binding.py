@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
 
 from trunkline.errors import InvalidInput
 from trunkline.model import Fail
@@ -73,14 +73,14 @@ def _is_model(annotation: Any) -> bool:
 
 def _whole(annotation: Any, kind: str) -> Callable[[str], Any]:
     if annotation is Any or annotation is inspect.Parameter.empty or annotation in (dict, object):
-        return msgspec.json.decode
+        return _decoded(kind)
     if isinstance(annotation, type) and issubclass(annotation, msgspec.Struct):
         decoder = msgspec.json.Decoder(annotation)
 
         def decode_struct(text: str) -> Any:
             try:
                 return decoder.decode(text)
-            except msgspec.ValidationError as error:
+            except msgspec.DecodeError as error:
                 raise Fail(f"payload of {kind!r} does not fit: {error}") from None
 
         return decode_struct
@@ -98,21 +98,32 @@ def _whole(annotation: Any, kind: str) -> Callable[[str], Any]:
 def _spread(fields: list[inspect.Parameter], hints: dict[str, Any], kind: str) -> Callable[[str], dict[str, Any]]:
     rest = fields[-1].kind is inspect.Parameter.VAR_KEYWORD
     named = fields[:-1] if rest else fields
-    model = create_model(
-        "payload",
-        __config__=ConfigDict(extra="allow" if rest else "forbid", arbitrary_types_allowed=True),
-        **{p.name: (hints.get(p.name, Any), ... if p.default is p.empty else p.default) for p in named},  # type: ignore[call-overload]
-    )
-    names = [p.name for p in named]
+    # Fields have names of their own and the parameters' as aliases: `json`, `copy` or `_x` would clash with the model's.
+    fitted = {
+        f"f{n}": (hints.get(p.name, Any), Field(... if p.default is p.empty else p.default, alias=p.name)) for n, p in enumerate(named)
+    }
+    config = ConfigDict(extra="allow" if rest else "forbid", arbitrary_types_allowed=True)
+    model = create_model("payload", __config__=config, **fitted)  # type: ignore[call-overload]
+    names = {p.name: f"f{n}" for n, p in enumerate(named)}
 
     def spread(text: str) -> dict[str, Any]:
         try:
             value = model.model_validate_json(text)
         except ValidationError as error:
             raise Fail(_sentence(kind, error)) from None
-        return {name: getattr(value, name) for name in names} | (value.model_extra or {})
+        return {name: getattr(value, inner) for name, inner in names.items()} | (value.model_extra or {})
 
     return spread
+
+
+def _decoded(kind: str) -> Callable[[str], Any]:
+    def decode(text: str) -> Any:
+        try:
+            return msgspec.json.decode(text)
+        except msgspec.DecodeError as error:  # PostgreSQL's json has numbers that no float holds
+            raise Fail(f"payload of {kind!r} does not fit: {error}") from None
+
+    return decode
 
 
 def _sentence(kind: str, error: ValidationError) -> str:

@@ -13,9 +13,9 @@ KEPT = 4000  # characters of a message, and of a traceback's end
 
 def fault(type_: str, message: str, trace: str | None = None) -> str:
     """JSON text {type, message, at, traceback?}; whatever PostgreSQL cannot hold is replaced."""
-    value = {"type": type_, "message": _text(message[:KEPT]), "at": datetime.now(UTC).isoformat()}
+    value = {"type": type_, "message": storable(message[:KEPT]), "at": datetime.now(UTC).isoformat()}
     if trace:
-        value["traceback"] = _text(trace[-KEPT:])
+        value["traceback"] = storable(trace[-KEPT:])
     return encode(value, what="error")
 
 
@@ -25,5 +25,6 @@ def fault_of(error: BaseException) -> str:
     return fault(type(error).__name__, str(error) or type(error).__name__, trace)
 
 
-def _text(text: str) -> str:
-    return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
+def storable(text: str) -> str:
+    """The text with what PostgreSQL cannot hold replaced: NUL and lone surrogates."""
+    return text.replace("\x00", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -14,6 +14,7 @@ from uuid import UUID
 
 import structlog
 
+from trunkline.engine.faults import storable
 from trunkline.errors import TrunklineError, Unavailable
 from trunkline.store import Store, work
 
@@ -57,7 +58,7 @@ class Reporter:
         if len(self._lines) >= MAX_LINES:
             self._dropped += 1
             return
-        self._lines.append((job, level, message.replace("\x00", "\ufffd"), fields))
+        self._lines.append((job, level, storable(message), fields))
         if job.task is not None:
             job.task.get_loop().call_soon_threadsafe(self._something.set)
 

@@ -101,9 +101,9 @@ class Worker:
         """Stop claiming, let running jobs finish for `timeout_s`, release the rest, write every report. Twice is once."""
         if self._stopped is not None:
             return self._stopped
+        before = self._runner.finished
         self._fetcher.stop()
         await asyncio.wait(self._tasks[:1], timeout=5.0)  # a claim under way; when the database is away, not for long
-        before = self._runner.finished
         unstarted, stopped = self._runner.release_waiting(), 0
         if not await self._runner.wait_idle(timeout_s):
             stopped = self._runner.stop("released")

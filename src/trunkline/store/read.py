@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
+import msgspec
 
 from trunkline.model import JobView
 from trunkline.model.payload import decode
@@ -102,4 +103,9 @@ def _view(row: asyncpg.Record) -> JobView:
 
 
 def _json(text: str | None) -> Any:
-    return None if text is None else decode(text)
+    if text is None:
+        return None
+    try:
+        return decode(text)
+    except msgspec.DecodeError:
+        return text  # PostgreSQL's json has numbers that no float holds; people still want to see the job
