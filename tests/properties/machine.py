@@ -48,12 +48,9 @@ class Machine(RuleBasedStateMachine):
 
     # -- what may be named -------------------------------------------------------------------
 
-    def _job_ids(self, data: st.DataObject, *homes: str, most: int = 3) -> list[UUID]:
-        """Mostly jobs in these homes; else any, and those of strangers."""
-        likely = [job.id for job in self.model.jobs.values() if job.home in homes and job.state != "completed"]
-        anyone = st.sampled_from([*self.model.jobs, self.world.frozen.job_ids[1], some.NOBODY])
-        picked = st.one_of(st.sampled_from(likely), st.sampled_from(likely), anyone) if likely else anyone
-        return data.draw(st.lists(picked, min_size=1, max_size=most), label="jobs")
+    def _job_ids(self, data: st.DataObject, most: int = 3) -> list[UUID]:
+        known = [*self.model.jobs, self.world.frozen.job_ids[1], some.NOBODY]
+        return data.draw(st.lists(st.sampled_from(known), min_size=1, max_size=most), label="jobs")
 
     def _fences(self, data: st.DataObject, most: int = 3) -> list[Fence]:
         """Mostly attempts that hold; else those of before, those to come and those of strangers."""
@@ -203,14 +200,14 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.model.jobs)
     @rule(data=st.data())
     def cancel(self, data: st.DataObject) -> None:
-        job_ids = self._job_ids(data, "lease", "ready")
+        job_ids = self._job_ids(data)
 
         assert self.model.cancel(job_ids) == self.run(operate.cancel(self.world.store, self.tenant_id, job_ids, "why"))
 
     @precondition(lambda self: self.model.jobs)
     @rule(data=st.data())
     def retry(self, data: st.DataObject) -> None:
-        job_ids = self._job_ids(data, "outcome", most=4)
+        job_ids = self._job_ids(data, most=4)
 
         assert self.model.retry(job_ids) == self.run(operate.retry(self.world.store, self.tenant_id, job_ids))
 
@@ -221,7 +218,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.model.jobs)
     @rule(data=st.data(), priority=some.priorities)
     def reprioritize(self, data: st.DataObject, priority: int) -> None:
-        job_ids = self._job_ids(data, "ready", "deferred")
+        job_ids = self._job_ids(data)
 
         assert self.model.reprioritize(job_ids, priority) == self.run(
             operate.reprioritize(self.world.store, self.tenant_id, job_ids, priority)
@@ -230,7 +227,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.model.jobs)
     @rule(data=st.data(), in_s=st.sampled_from((-100, 0, 100, 1000)))
     def reschedule(self, data: st.DataObject, in_s: int) -> None:
-        (job_id,), due = self._job_ids(data, "ready", "deferred", most=1), self.model.now + in_s
+        (job_id,), due = self._job_ids(data, most=1), self.model.now + in_s
         moved = self.run(operate.reschedule(self.world.store, self.tenant_id, job_id, _moment(self.model.origin + due)))
 
         assert self.model.reschedule(job_id, due) == moved

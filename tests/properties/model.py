@@ -21,7 +21,7 @@ POLICIES = {
     "patient": Policy(retry_limit=1, retry_delay_s=100, retry_max_delay_s=300, timeout_s=2000),
     "hasty": Policy(retry_limit=0, retry_delay_s=200, retry_max_delay_s=300, timeout_s=600, dead_letter=GRAVES),
 }
-TTL_S = 900
+TTL_S = 300
 NOBODYS_FAULT = ("snoozed", "retry_after", "no_handler")
 COUNTED = ("failed", "timed_out", "lost", "fatal")
 STATES = {"completed": 1, "failed": 2, "cancelled": 3}

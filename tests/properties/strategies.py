@@ -15,7 +15,7 @@ PRIORITIES = (0, 5, 100)
 ENDINGS = ("failed", "fatal", "timed_out", "lost", "snoozed", "retry_after", "released", "no_handler", "cancelled")
 ERRORS = (None, '{"message": "one"}', '{"message": "two"}')
 DELAYS_S = (0, 100, 1000)
-MOVES_S = (100, 200, 300, 700, 1000, 3600)
+MOVES_S = (100, 200, 300, 700, 3600, 7200)
 NOBODY = UUID("01920000-0000-7000-8000-000000000000")  # an id that no job has
 
 _numbers = count(1)
@@ -38,7 +38,7 @@ errors = st.sampled_from(ERRORS)
 delays = st.sampled_from(DELAYS_S)
 
 plain = st.builds(lambda kind, queue, priority: Spec(new_id(), kind, queue, priority), kinds, queues, priorities)
-_unique_key = st.sampled_from((None, "u", "u", "v"))
+_unique_key = st.sampled_from((None, None, "u", "v"))
 
 
 @st.composite
