@@ -7,23 +7,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 from uuid import UUID
 
 from trunkline.embedded import EmbeddedServer
-from trunkline.engine import Enqueued, Heart, Producer, Registry, Stopped, Waiter, Worker, make_handler
-from trunkline.errors import InvalidInput, JobCancelled, JobFailed, NotFound, NotRetryable, WaitTimeout
-from trunkline.model import JobView, NewJob, Policy, as_uuid, new_job
+from trunkline.engine import Enqueued, Heart, Operations, Producer, Registry, Stopped, Waiter, Worker, make_handler
+from trunkline.errors import InvalidInput, JobCancelled, JobFailed, WaitTimeout
+from trunkline.model import JobView, NewJob, Policy, new_job
 from trunkline.settings import Settings
-from trunkline.store import Signals, Store, operate, read, sessions
+from trunkline.store import Signals, Store, sessions
 from trunkline.store import migrate as migrations
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class Trunkline:
+class Trunkline(Operations):
     """An application: its handlers, and the way to its jobs.
 
     `async with Trunkline() as app:` opens and closes it; any method opens it on first use.
@@ -276,49 +275,3 @@ class Trunkline:
                 ) from None
             job = await self.get(job_id, tenant=tenant)
         return job
-
-    async def get(self, job_id: UUID | str, *, tenant: str | None = None) -> JobView:
-        """Where a job stands; NotFound when this tenant has no such job."""
-        identity = as_uuid(job_id)
-        job = await read.job(await self.open(), await self.tenant_id(tenant), identity)
-        if job is None:
-            raise NotFound(f"job {identity}: this tenant has no such job. Ids end with their job when its retention is over.")
-        return job
-
-    async def cancel(self, job_id: UUID | str, *, reason: str = "cancelled by request", tenant: str | None = None) -> bool:
-        """Cancel a job; a running one is told and has 10 s. False: it had already ended."""
-        identity = as_uuid(job_id)
-        answers = await operate.cancel(await self.open(), await self.tenant_id(tenant), [identity], reason)
-        if identity not in answers:
-            raise NotFound(f"job {identity}: this tenant has no such job.")
-        return answers[identity] != "terminal"
-
-    async def retry(self, job_id: UUID | str, *, tenant: str | None = None) -> None:
-        """Put a failed or cancelled job back in line, same id.
-
-        Raises:
-            NotRetryable: it is in another state, or another live job holds its unique key.
-        """
-        job = await self.get(job_id, tenant=tenant)
-        if job.id not in await operate.retry(self.store, job.tenant_id, [job.id]):
-            raise NotRetryable(f"job {job.id} is {job.state}: only failed and cancelled jobs whose unique key is free can be retried.")
-
-    async def redrive(self, *, queue: str | None = None, kind: str | None = None, limit: int = 1000, tenant: str | None = None) -> int:
-        """Put up to `limit` dead letters (failed jobs) back in line, oldest first; how many."""
-        return await operate.redrive(await self.open(), await self.tenant_id(tenant), queue, kind, limit)
-
-    async def reschedule(self, job_id: UUID | str, run_at: datetime, *, tenant: str | None = None) -> bool:
-        """Change when a job that has not started will run; False when it is not queued."""
-        return await operate.reschedule(await self.open(), await self.tenant_id(tenant), as_uuid(job_id), run_at)
-
-    async def reprioritize(self, job_ids: Sequence[UUID | str], priority: int, *, tenant: str | None = None) -> int:
-        """Change the priority (0..100) of jobs that have not started; how many."""
-        return await operate.reprioritize(await self.open(), await self.tenant_id(tenant), [as_uuid(i) for i in job_ids], priority)
-
-    async def pause(self, queue: str, *, tenant: str | None = None) -> bool:
-        """Stop claims from a queue; running jobs go on. False: it was paused."""
-        return await operate.pause_queue(await self.open(), await self.tenant_id(tenant), queue, True)
-
-    async def resume(self, queue: str, *, tenant: str | None = None) -> bool:
-        """Undo `pause`. False: it was not paused."""
-        return await operate.pause_queue(await self.open(), await self.tenant_id(tenant), queue, False)

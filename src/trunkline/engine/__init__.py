@@ -3,8 +3,24 @@
 from trunkline.engine.context import Job, current_job
 from trunkline.engine.handlers import Handler, Registry, make_handler
 from trunkline.engine.heart import Heart
+from trunkline.engine.operations import Operations
 from trunkline.engine.producer import Enqueued, Producer
+from trunkline.engine.reach import Reach
 from trunkline.engine.waiter import Waiter
 from trunkline.engine.worker import Stopped, Worker
 
-__all__ = ["Enqueued", "Handler", "Heart", "Job", "Producer", "Registry", "Stopped", "Waiter", "Worker", "current_job", "make_handler"]
+__all__ = [
+    "Enqueued",
+    "Handler",
+    "Heart",
+    "Job",
+    "Operations",
+    "Producer",
+    "Reach",
+    "Registry",
+    "Stopped",
+    "Waiter",
+    "Worker",
+    "current_job",
+    "make_handler",
+]

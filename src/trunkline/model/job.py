@@ -78,7 +78,8 @@ def new_job(
         priority: 0..100, higher first.
         run_at: aware time; `delay`, seconds or a timedelta, may be given instead and counts by the database's clock.
         options: retry_limit, retry_delay, retry_backoff, retry_max_delay, retry_jitter, timeout, expires_at,
-            idempotency_window, unique_for, unique_replace, dead_letter, traceparent; durations in seconds.
+            idempotency_window, unique_for, unique_replace, dead_letter, traceparent; durations in seconds;
+            limit_key, ordering_key (text up to 200), depends_on (job ids), on_parent_failure (cancel, fail, run), batch_id.
     Raises:
         InvalidInput, InvalidPayload, BadId: name the value and what is accepted.
     """
@@ -160,11 +161,26 @@ def _options(options: dict[str, Any], unique_key: str | None) -> str | None:
             kept[name] = value.astimezone(UTC).isoformat()
         elif name == "traceparent":
             kept[name] = _checked_text(name, value, 100)
+        elif name in ("limit_key", "ordering_key"):
+            kept[name] = _checked_text(name, value, 200)
+        elif name == "batch_id":
+            kept[name] = str(as_uuid(value))
+        elif name == "depends_on":
+            kept[name] = _parents(value)
+        elif name == "on_parent_failure" and value in ("cancel", "fail", "run"):
+            kept[name] = value
         else:
             raise InvalidInput(f"option {name} is {str(value)[:80]!r}: it is unknown, or not of its type (see new_job).")
     if unique_key is not None:
         kept["unique_key"] = unique_key
     return msgspec.json.encode(kept).decode() if kept else None
+
+
+def _parents(value: object) -> list[str]:
+    many = [value] if isinstance(value, (UUID, str)) else list(value) if isinstance(value, (list, tuple, set, frozenset)) else []
+    if not 1 <= len(many) <= 1000:
+        raise InvalidInput(f"depends_on is {str(value)[:80]!r}: need 1 to 1000 job ids.")
+    return sorted({str(as_uuid(parent)) for parent in many})
 
 
 class Claimed(NamedTuple):
@@ -186,7 +202,7 @@ class JobView:
     """Where a job stands, for people.
 
     Attributes:
-        state: queued, scheduled, retrying, no_handler, active, completed, failed or cancelled.
+        state: queued, scheduled, retrying, no_handler, waiting, limited, active, completed, failed or cancelled.
         attempt: number of its claims so far; `failures`: those that count against the retry limit.
     """
 

@@ -139,7 +139,7 @@ begin
   v_ord := trunkline.ord_now();
   with body as (
     select distinct on (u.id) u.id, u.n, u.priority, u.payload, u.user_id, u.options, q.queue_id, k.kind_id,
-           case when u.unique_key is null then 0 else 1 end as traits,
+           trunkline.traits_of(u.options, u.unique_key) as traits,
            coalesce(u.run_at, v_now + make_interval(secs => (u.options ->> 'delay')::float8)) as run_at
       from unnest(p_ids, p_kinds, p_queues, p_priorities, p_payloads, p_users, p_options, p_run_ats, p_unique_keys, v_firsts, v_holders)
              with ordinality as u (id, kind, queue, priority, payload, user_id, options, run_at, unique_key, first, holder, n)

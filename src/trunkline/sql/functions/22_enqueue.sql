@@ -2,7 +2,8 @@
 --   select trunkline.enqueue('resize', '{"path": "a.png"}');
 --   select trunkline.enqueue('resize', '{"path": "a.png"}', '{"priority": 5, "run_at": "2027-01-01T00:00:00Z", "unique_key": "a.png"}', 'customer-001');
 -- Options: queue, priority, run_at, delay, id, user_id, retry_limit, retry_delay, retry_backoff, retry_max_delay, retry_jitter, timeout,
--- expires_at, idempotency_key, idempotency_window, unique_key, unique_for, unique_replace, dead_letter, traceparent. Durations are seconds.
+-- expires_at, idempotency_key, idempotency_window, unique_key, unique_for, unique_replace, dead_letter, traceparent, limit_key, ordering_key,
+-- depends_on, on_parent_failure. Durations are seconds.
 
 -- Refuses a payload that could not be stored, sent or read back. The depth is counted on the text without its strings,
 -- by taking away innermost pairs; PostgreSQL has no limit of its own but its stack.
@@ -39,7 +40,8 @@ declare
   v_rules constant jsonb := '{"priority": [0, 100], "delay": [0, 315360000], "retry_limit": [0, 1000], "retry_delay": [0, 31536000],
     "retry_max_delay": [0, 31536000], "retry_jitter": [0, 1], "timeout": [0.01, 2592000], "idempotency_window": [0.001, 31536000],
     "unique_for": [1, 31536000], "retry_backoff": "boolean", "unique_replace": "boolean", "queue": "name", "dead_letter": "name",
-    "user_id": 500, "idempotency_key": 500, "unique_key": 500, "traceparent": 100, "id": 100, "run_at": 60, "expires_at": 60}';
+    "user_id": 500, "idempotency_key": 500, "unique_key": 500, "traceparent": 100, "id": 100, "run_at": 60, "expires_at": 60, "limit_key": 200, "ordering_key": 200,
+    "on_parent_failure": ["cancel", "fail", "run"], "depends_on": "ids"}';
   v_name text;
   v_value jsonb;
   v_rule jsonb;
@@ -52,6 +54,12 @@ begin
     v_rule := v_rules -> v_name;
     v_needs := case
       when v_rule is null then 'to be one of ' || (select string_agg(k, ', ') from jsonb_object_keys(v_rules) as k)
+      when v_rule = '"ids"' then case
+        when jsonb_typeof(v_value) <> 'array' or jsonb_array_length(v_value) not between 1 and 1000
+          or exists (select from jsonb_array_elements(v_value) as e
+                      where jsonb_typeof(e) <> 'string' or e #>> '{}' !~ '^[0-9A-Fa-f]{8}-([0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}$') then 'an array of 1 to 1000 job ids' end
+      when jsonb_typeof(v_rule) = 'array' and jsonb_typeof(v_rule -> 0) = 'string' then
+        case when not v_rule @> v_value or jsonb_typeof(v_value) <> 'string' then 'to be one of ' || v_rule::text end
       when v_rule = '"name"' then case when jsonb_typeof(v_value) <> 'string' then 'text' end
       when v_rule = '"boolean"' then case when jsonb_typeof(v_value) <> 'boolean' then 'true or false' end
       when jsonb_typeof(v_rule) = 'number' then

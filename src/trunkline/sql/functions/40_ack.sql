@@ -16,7 +16,8 @@ as $$
 declare
   v_now timestamptz := trunkline.now();
   v_written bigint;
-  v_keyed uuid[];
+  v_special uuid[];
+  v_traits smallint[];
 begin
   with report as materialized (
     select distinct on (a.job_id, a.attempt) a.job_id, a.attempt, a.result                         -- a job named twice is one
@@ -32,10 +33,11 @@ begin
            case when g.progress is not null or g.failures > 0 then json_build_object('progress', g.progress, 'failures', g.failures) end
       from gone as g join report as a on a.job_id = g.job_id and a.attempt = g.attempt
   )
-  select count(*), array_agg(g.job_id) filter (where g.traits & 1 <> 0) into v_written, v_keyed from gone as g;
+  select count(*), array_agg(g.job_id) filter (where g.traits <> 0), array_agg(g.traits) filter (where g.traits <> 0)
+    into v_written, v_special, v_traits from gone as g;
 
-  if v_keyed is not null then
-    perform trunkline.free_keys(p_tenant_id, v_keyed);
+  if v_special is not null then
+    perform trunkline.after_ended(p_tenant_id, v_special, v_traits, array_fill(1::smallint, array[cardinality(v_special)]));
   end if;
   if v_written < cardinality(p_job_ids) then
     return query

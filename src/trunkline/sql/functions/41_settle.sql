@@ -131,6 +131,9 @@ declare
   v_released record;
   v_ended uuid[];
   v_queues integer[];
+  v_special uuid[];
+  v_traits smallint[];
+  v_states smallint[];
 begin
   for v_released in select s.queue_id, min(s.ord) as ord from unnest(p_settled) as s where s.ending = 'released' and s.next = 'ready' group by s.queue_id loop
     perform pg_notify(trunkline.channel(), 'rewind ' || v_released.queue_id || ' ' || v_released.ord);
@@ -140,7 +143,11 @@ begin
   perform trunkline.dead_letter(p_tenant_id,
     array(select s.job_id from unnest(p_settled) as s where s.next = 'failed' and s.dead_letter is not null),
     array(select s.dead_letter from unnest(p_settled) as s where s.next = 'failed' and s.dead_letter is not null));
-  perform trunkline.free_keys(p_tenant_id, array(select s.job_id from unnest(p_settled) as s where s.next in ('failed', 'cancelled') and s.traits & 1 <> 0));
+  select array_agg(s.job_id), array_agg(s.traits), array_agg(case s.next when 'failed' then 2 else 3 end)
+    into v_special, v_traits, v_states from unnest(p_settled) as s where s.next in ('failed', 'cancelled') and s.traits <> 0;
+  if v_special is not null then
+    perform trunkline.after_ended(p_tenant_id, v_special, v_traits, v_states);
+  end if;
   if v_queues is not null then
     perform trunkline.wake(v_queues);
   end if;

@@ -8,6 +8,8 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp set enab
 declare
   v_now timestamptz := trunkline.now();
   v_ended uuid[];
+  v_special uuid[];
+  v_traits smallint[];
 begin
   perform from trunkline.unique_key as u where u.tenant_id = p_tenant_id and u.job_id = any (p_job_ids) order by u.queue_id, u.key for update;
   with from_deferred as (
@@ -20,11 +22,13 @@ begin
   ended as (
     insert into trunkline.outcome (tenant_id, job_id, finished_at, attempt, state, detail)
     select p_tenant_id, g.job_id, v_now, g.attempt, 3, json_build_object('error', json_build_object('type', 'cancelled', 'message', p_reason), 'failures', g.failures, 'priority', g.priority) from gone as g
-    returning job_id
   )
-  select array_agg(e.job_id) into v_ended from ended as e;
+  select array_agg(g.job_id), array_agg(g.job_id) filter (where g.traits <> 0), array_agg(g.traits) filter (where g.traits <> 0)
+    into v_ended, v_special, v_traits from gone as g;
+  if v_special is not null then
+    perform trunkline.after_ended(p_tenant_id, v_special, v_traits, array_fill(3::smallint, array[cardinality(v_special)]));
+  end if;
   if v_ended is not null then
-    perform trunkline.free_keys(p_tenant_id, v_ended);
     perform trunkline.tell_watchers(p_tenant_id, v_ended);
   end if;
   return v_ended;
@@ -109,7 +113,7 @@ begin
   ), lined as (
     insert into trunkline.ready (tenant_id, ord, job_id, queue_id, attempt, priority, failures, traits)
     select p_tenant_id, v_ord + row_number() over (order by g.job_id), g.job_id, j.queue_id, g.attempt, coalesce((g.detail ->> 'priority')::smallint, 0), 0,
-           case when j.options ->> 'unique_key' is not null and j.options ->> 'unique_for' is null then 1 else 0 end
+           trunkline.traits_of(j.options, case when j.options ->> 'unique_for' is null then j.options ->> 'unique_key' end)
       from gone as g
      cross join lateral (select j.queue_id, j.options from trunkline.job as j where j.tenant_id = p_tenant_id and j.id = g.job_id limit 1) as j
     returning job_id, queue_id

@@ -1,0 +1,72 @@
+"""What people do to jobs that are there: look, cancel, retry, redrive, reschedule, reprioritise; pause queues.
+
+Part of the application (`app.Trunkline`); each method is one call of the store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+from trunkline.errors import NotFound, NotRetryable
+from trunkline.model import JobView, as_uuid
+from trunkline.store import Store, operate, read
+
+
+class Operations:
+    """The methods of an application that act on jobs by id."""
+
+    async def open(self, *, migrate: bool | None = None) -> Store:
+        """The store, connected on first use; the application's own."""
+        raise NotImplementedError
+
+    async def tenant_id(self, name: str | None) -> int:
+        """The id of a tenant by name; the application's own."""
+        raise NotImplementedError
+
+    async def get(self, job_id: UUID | str, *, tenant: str | None = None) -> JobView:
+        """Where a job stands; NotFound when this tenant has no such job."""
+        identity = as_uuid(job_id)
+        job = await read.job(await self.open(), await self.tenant_id(tenant), identity)
+        if job is None:
+            raise NotFound(f"job {identity}: this tenant has no such job. Ids end with their job when its retention is over.")
+        return job
+
+    async def cancel(self, job_id: UUID | str, *, reason: str = "cancelled by request", tenant: str | None = None) -> bool:
+        """Cancel a job; a running one is told and has 10 s. False: it had already ended."""
+        identity = as_uuid(job_id)
+        answers = await operate.cancel(await self.open(), await self.tenant_id(tenant), [identity], reason)
+        if identity not in answers:
+            raise NotFound(f"job {identity}: this tenant has no such job.")
+        return answers[identity] != "terminal"
+
+    async def retry(self, job_id: UUID | str, *, tenant: str | None = None) -> None:
+        """Put a failed or cancelled job back in line, same id.
+
+        Raises:
+            NotRetryable: it is in another state, or another live job holds its unique key.
+        """
+        job = await self.get(job_id, tenant=tenant)
+        if job.id not in await operate.retry(await self.open(), job.tenant_id, [job.id]):
+            raise NotRetryable(f"job {job.id} is {job.state}: only failed and cancelled jobs whose unique key is free can be retried.")
+
+    async def redrive(self, *, queue: str | None = None, kind: str | None = None, limit: int = 1000, tenant: str | None = None) -> int:
+        """Put up to `limit` dead letters (failed jobs) back in line, oldest first; how many."""
+        return await operate.redrive(await self.open(), await self.tenant_id(tenant), queue, kind, limit)
+
+    async def reschedule(self, job_id: UUID | str, run_at: datetime, *, tenant: str | None = None) -> bool:
+        """Change when a job that has not started will run; False when it is not queued."""
+        return await operate.reschedule(await self.open(), await self.tenant_id(tenant), as_uuid(job_id), run_at)
+
+    async def reprioritize(self, job_ids: Sequence[UUID | str], priority: int, *, tenant: str | None = None) -> int:
+        """Change the priority (0..100) of jobs that have not started; how many."""
+        return await operate.reprioritize(await self.open(), await self.tenant_id(tenant), [as_uuid(i) for i in job_ids], priority)
+
+    async def pause(self, queue: str, *, tenant: str | None = None) -> bool:
+        """Stop claims from a queue; running jobs go on. False: it was paused."""
+        return await operate.pause_queue(await self.open(), await self.tenant_id(tenant), queue, True)
+
+    async def resume(self, queue: str, *, tenant: str | None = None) -> bool:
+        """Undo `pause`. False: it was not paused."""
+        return await operate.pause_queue(await self.open(), await self.tenant_id(tenant), queue, False)

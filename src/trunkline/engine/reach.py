@@ -1,0 +1,39 @@
+"""What a service asks of the application it belongs to: the open store, and tenants by name.
+
+A service (operations, schedules, batches, limits, ...) holds a `Reach` instead of a store, so that the database is opened by
+whichever method is called first.
+Implemented by: app.Trunkline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+from uuid import UUID
+
+from trunkline.engine.producer import Enqueued
+from trunkline.model import JobView, NewJob
+from trunkline.settings import Settings
+from trunkline.store import Store
+
+
+class Reach(Protocol):
+    """The application as its services see it."""
+
+    settings: Settings
+
+    async def open(self, *, migrate: bool | None = None) -> Store:
+        """The store, connected on first use."""
+        ...
+
+    async def tenant_id(self, name: str | None) -> int:
+        """The id of a tenant by name; None: the default tenant."""
+        ...
+
+    async def enqueue_many(self, jobs: Sequence[NewJob], *, tenant: str | None = None, connection: Any = None) -> list[Enqueued]:
+        """Put many jobs in, in their order."""
+        ...
+
+    async def wait_ended(self, job_id: UUID | str, timeout: float | None = None, *, tenant: str | None = None) -> JobView:
+        """The job, as soon as it has ended."""
+        ...

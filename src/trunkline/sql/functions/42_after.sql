@@ -1,0 +1,15 @@
+-- What follows a move, in the same transaction. Called for jobs with traits only, so plain jobs pay nothing for any of it.
+-- Lock order of every path: ready, deferred and lease rows of the jobs themselves, then unique keys, then children that wait for them,
+-- then limiters.
+
+-- Jobs that ended: completed (1), failed (2) or cancelled (3). Arrays in parallel.
+create or replace function trunkline.after_ended(p_tenant_id bigint, p_job_ids uuid[], p_traits smallint[], p_states smallint[]) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  v_traits smallint;
+begin
+  select bit_or(t) into v_traits from unnest(p_traits) as t;
+  if v_traits & 1 <> 0 then
+    perform trunkline.free_keys(p_tenant_id, array(select u.id from unnest(p_job_ids, p_traits) as u (id, traits) where u.traits & 1 <> 0));
+  end if;
+end $$;
