@@ -12,9 +12,28 @@ from typing import Any, Literal, Self, TypeVar
 from uuid import UUID
 
 from trunkline.embedded import EmbeddedServer
-from trunkline.engine import Enqueued, Heart, Operations, Producer, Registry, Stopped, Waiter, Worker, make_handler
-from trunkline.errors import InvalidInput, JobCancelled, JobFailed, WaitTimeout
-from trunkline.model import JobView, NewJob, Policy, new_job
+from trunkline.engine import (
+    Enqueued,
+    Extensible,
+    Heart,
+    Hooks,
+    Operations,
+    Privacy,
+    Producer,
+    Registry,
+    Sealing,
+    Stopped,
+    Vault,
+    Waiter,
+    Worker,
+    make_handler,
+)
+from trunkline.engine.privacy import is_hidden
+from trunkline.engine.vault import PAYLOAD, no_key
+from trunkline.errors import InvalidInput, JobCancelled, JobFailed, SecretInPayload, WaitTimeout
+from trunkline.model import JobView, NewJob, Policy, kind_name, new_job
+from trunkline.model.secret_fields import SecretFields
+from trunkline.observe.trace import traceparent
 from trunkline.settings import Settings
 from trunkline.store import Signals, Store, sessions
 from trunkline.store import migrate as migrations
@@ -22,7 +41,7 @@ from trunkline.store import migrate as migrations
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class Trunkline(Operations):
+class Trunkline(Operations, Extensible):
     """An application: its handlers, and the way to its jobs.
 
     `async with Trunkline() as app:` opens and closes it; any method opens it on first use.
@@ -30,7 +49,12 @@ class Trunkline(Operations):
 
     def __init__(self, database_url: str | None = None, *, settings: Settings | None = None, **overrides: Any) -> None:
         self.settings = settings or Settings.load(database_url=database_url, **overrides)
-        self.registry = Registry()
+        self.registry, self.hooks = Registry(), Hooks()
+        vault = Vault.of(self.settings)
+        self.privacy = Privacy(self, vault)
+        self._sealing = Sealing(vault, max_bytes=self.settings.payload_max_bytes)
+        self._secret_fields = SecretFields.of(self.settings.secret_fields)
+        self._trusted: set[str] = set()  # kinds whose payloads may have such fields
         self._store: Store | None = None
         self._producer: Producer | None = None
         self._embedded: EmbeddedServer | None = None
@@ -58,6 +82,8 @@ class Trunkline(Operations):
         process: bool = False,
         retry_on: Sequence[type[BaseException]] = (),
         fail_on: Sequence[type[BaseException]] = (),
+        encrypt: bool | Literal["payload", "result"] = False,
+        allow_secrets: bool = False,
     ) -> Callable[[F], F]:
         """Declare the handler of a kind: `async def`, plain `def` (runs in a thread) or `process=True` (CPU work).
 
@@ -67,6 +93,8 @@ class Trunkline(Operations):
             dead_letter: queue that receives a copy of each job that ends failed.
             tenants: "default" serves the default tenant only, "all" every tenant.
             retry_on, fail_on: exception classes that alone are retried / that end the job at once.
+            encrypt: what is stored encrypted: True for payload and result, "payload", "result".
+            allow_secrets: take payloads with fields that are named like secrets although they are stored as they are.
         """
         policy = Policy(
             retry_limit,
@@ -79,18 +107,22 @@ class Trunkline(Operations):
         )
 
         def declare(function: F) -> F:
-            self.registry.add(
-                make_handler(
-                    function,
-                    kind,
-                    queue=queue,
-                    policy=policy,
-                    tenants=tenants,
-                    process=process,
-                    retry_on=tuple(retry_on),
-                    fail_on=tuple(fail_on),
-                )
+            handler = make_handler(
+                function,
+                kind,
+                queue=queue,
+                policy=policy,
+                tenants=tenants,
+                process=process,
+                retry_on=tuple(retry_on),
+                fail_on=tuple(fail_on),
+                encrypt=encrypt,
             )
+            self.registry.add(handler)
+            if handler.seals & PAYLOAD:
+                self._sealing.anywhere.add(handler.kind)
+            if handler.seals & PAYLOAD or allow_secrets:
+                self._trusted.add(handler.kind)
             return function
 
         return declare
@@ -123,7 +155,7 @@ class Trunkline(Operations):
                     await store.close()
                     raise
                 self._store = store
-                self._producer = Producer(store, timeout_s=settings.command_timeout_s)
+                self._producer = Producer(store, self._sealing, timeout_s=settings.command_timeout_s)
             return self._store
 
     async def close(self) -> None:
@@ -172,6 +204,8 @@ class Trunkline(Operations):
             self.registry,
             default_tenant=await self.tenant_id(None),
             concurrency=concurrency or self.settings.concurrency,
+            hooks=self.hooks,
+            vault=self.privacy.vault,
         )
         await self._worker.start()
         return self._worker
@@ -229,15 +263,28 @@ class Trunkline(Operations):
         self, kind: str, payload: Any = None, *, tenant: str | None = None, connection: Any = None, **options: Any
     ) -> Enqueued:
         """As `enqueue`, and also whether the job is new."""
-        job = new_job(kind, payload, max_bytes=self.settings.payload_max_bytes, **options)
+        if self.settings.trace_context and "traceparent" not in options and (parent := traceparent()) is not None:
+            options["traceparent"] = parent
+        try:
+            job = self.new_job(kind, payload, **options)
+        except SecretInPayload:
+            if not await self.privacy.is_encrypted(kind, tenant=tenant):
+                raise
+            job = self.new_job(kind, payload, **{**options, "allow_secrets": True})
         await self.open()
         assert self._producer is not None
         if connection is not None:
             return (await self._producer.in_transaction(tenant or self.settings.tenant, [job], connection))[0]
         return await self._producer.one(await self.tenant_id(tenant), job)
 
+    def new_job(self, kind: str, payload: Any = None, **options: Any) -> NewJob:
+        """A checked job for `enqueue_many`, by this application's settings: sizes, names of secrets, kinds that may have them."""
+        if self._trusted and kind_name(kind) in self._trusted:
+            options.setdefault("allow_secrets", True)
+        return new_job(kind, payload, max_bytes=self.settings.payload_max_bytes, secret_fields=self._secret_fields, **options)
+
     async def enqueue_many(self, jobs: Sequence[NewJob], *, tenant: str | None = None, connection: Any = None) -> list[Enqueued]:
-        """Put many jobs in, in their order; make them with `trunkline.new_job`. Many plain ones go by COPY."""
+        """Put many jobs in, in their order; make them with `app.new_job` (`trunkline.new_job` knows no settings). Many plain ones go by COPY."""
         if not jobs:
             return []
         await self.open()
@@ -252,7 +299,7 @@ class Trunkline(Operations):
         Raises:
             WaitTimeout: it had not ended within `timeout` seconds.
             JobFailed, JobCancelled: how it ended instead.
-            NotFound: this tenant has no such job.
+            NotFound: this tenant has no such job. NotReadable: its result is encrypted and no key of this process opens it.
         """
         job = await self.wait_ended(job_id, timeout, tenant=tenant)
         message = job.error.get("message", "") if isinstance(job.error, dict) else ""
@@ -260,6 +307,8 @@ class Trunkline(Operations):
             raise JobFailed(f"job {job.id} failed after {job.attempt} attempts: {message}")
         if job.state == "cancelled":
             raise JobCancelled(f"job {job.id} was cancelled: {message}")
+        if is_hidden(job.result):
+            raise no_key("result", job.kind)
         return job.result
 
     async def wait_ended(self, job_id: UUID | str, timeout: float | None = None, *, tenant: str | None = None) -> JobView:

@@ -35,6 +35,29 @@ class InvalidPayload(InvalidInput):
     code = "invalid_payload"
 
 
+class SecretInPayload(InvalidPayload):
+    """A field of a plain payload is named like a secret; the message says where it stands. Nothing was written."""
+
+    code = "secret_in_payload"
+
+
+class MustEncrypt(TrunklineError):
+    """This kind is encrypted and the payload is not, or there is no key to encrypt it with. Nothing was written."""
+
+    code = "must_encrypt"
+
+
+class NotReadable(TrunklineError):
+    """An encrypted value cannot be opened here: no key made it, it was changed, or it was made for another place."""
+
+    code = "not_readable"
+
+    def __init__(self, message: str, *, for_good: bool = False) -> None:
+        """`for_good`: no key can mend it, so a job is not tried again."""
+        super().__init__(message)
+        self.for_good = for_good
+
+
 class BadId(InvalidInput):
     """A caller's own job id is not a UUIDv7 within 24 hours of the database clock."""
 

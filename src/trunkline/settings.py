@@ -7,13 +7,15 @@ Called by: app, cli, store, embedded.
 
 from __future__ import annotations
 
+import base64
+import binascii
 import os
 import re
 import warnings
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from trunkline.errors import InvalidSetting
 
@@ -50,6 +52,10 @@ class Settings(BaseModel):
     command_timeout_s: float = Field(30.0, ge=0.1, le=600)
     payload_max_bytes: int = Field(1024 * 1024, ge=1024, le=256 * 1024 * 1024)
     result_max_bytes: int = Field(1024 * 1024, ge=1024, le=256 * 1024 * 1024)
+    encryption_keys: SecretStr | None = Field(None, description="comma list of keys: the first encrypts, all decrypt; never shown")
+    secret_fields: str = Field("default", max_length=10_000, description="comma list of payload fields that are refused; off: none")
+    jobtypes_off: str = Field("", max_length=10_000, description="comma list of job types that are not declared; all: every plug-in")
+    trace_context: bool = Field(True, description="whether a job carries the trace of the span that enqueued it")
     env: Literal["development", "production"] | None = None
     data_dir: str = Field(".trunkline", description="folder of the embedded database")
     pg_bin_dir: str | None = Field(None, description="folder with postgres, initdb and pg_ctl for the embedded database")
@@ -74,10 +80,36 @@ class Settings(BaseModel):
         except ValidationError as error:
             raise InvalidSetting(_sentence(error)) from None
 
+    @field_validator("encryption_keys")
+    @classmethod
+    def _checked_keys(cls, keys: SecretStr | None) -> SecretStr | None:
+        for n, key in enumerate(_listed(keys.get_secret_value()) if keys else (), 1):
+            try:
+                length = len(base64.urlsafe_b64decode(key)) if re.fullmatch(r"[A-Za-z0-9_-]{43}=", key) else 0
+            except (binascii.Error, ValueError):
+                length = 0
+            if length != 32:
+                raise ValueError(f"key {n} is no key (32 bytes in URL-safe base64): make one with trunkline keys generate")
+        return keys
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The encryption keys, the first of which encrypts; () for none."""
+        return _listed(self.encryption_keys.get_secret_value()) if self.encryption_keys else ()
+
+    @property
+    def jobtypes_switched_off(self) -> frozenset[str]:
+        """Names of plug-ins and kinds that are not to be declared; `all` for every plug-in."""
+        return frozenset(_listed(self.jobtypes_off))
+
     @property
     def is_pooled(self) -> bool:
         """Whether DATABASE_URL may be a transaction pooler (a separate LISTEN_URL says so): no named statements then."""
         return self.listen_url is not None and self.listen_url != self.database_url
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def _variable(field: str) -> str:
@@ -119,7 +151,10 @@ def _checked_url(name: str, url: str) -> str:
 
 def _sentence(error: ValidationError) -> str:
     problem = error.errors()[0]
-    variable = _variable(str(problem["loc"][0]) if problem["loc"] else "?")
+    field = str(problem["loc"][0]) if problem["loc"] else "?"
+    variable = _variable(field)
+    if field == "encryption_keys":  # whatever stands there was meant to be a secret
+        return f"{variable} cannot be used: {problem['msg'].removeprefix('Value error, ')}. Unset it to work without encryption."
     return f"{variable} is {problem.get('input')!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}. Unset it to use the default."
 
 

@@ -3,22 +3,33 @@
 from trunkline.engine.context import Job, current_job
 from trunkline.engine.handlers import Handler, Registry, make_handler
 from trunkline.engine.heart import Heart
+from trunkline.engine.hooks import EVENTS, Extensible, Hooks, JobEvent
 from trunkline.engine.operations import Operations
+from trunkline.engine.privacy import Privacy
 from trunkline.engine.producer import Enqueued, Producer
 from trunkline.engine.reach import Reach
+from trunkline.engine.sealing import Sealing
+from trunkline.engine.vault import Vault
 from trunkline.engine.waiter import Waiter
 from trunkline.engine.worker import Stopped, Worker
 
 __all__ = [
+    "EVENTS",
     "Enqueued",
+    "Extensible",
     "Handler",
     "Heart",
+    "Hooks",
     "Job",
+    "JobEvent",
     "Operations",
+    "Privacy",
     "Producer",
     "Reach",
     "Registry",
+    "Sealing",
     "Stopped",
+    "Vault",
     "Waiter",
     "Worker",
     "current_job",

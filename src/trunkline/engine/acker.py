@@ -71,6 +71,7 @@ class Acker:
 
     def ended(self, job: Job, ending: str, error: str | None = None, delay_s: float | None = None) -> None:
         """Report any other ending."""
+        job.ending = ending
         self._take(Report(job, ending, error, delay_s))
 
     def _take(self, report: Report) -> None:

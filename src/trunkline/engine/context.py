@@ -13,8 +13,9 @@ from uuid import UUID
 
 from trunkline.engine.handlers import Handler
 from trunkline.engine.reporter import Reporter
+from trunkline.engine.vault import PAYLOAD, RESULT, What, is_sealed, no_key
 from trunkline.errors import InvalidInput, LeaseLost
-from trunkline.model import Claimed
+from trunkline.model import Claimed, as_uuid
 from trunkline.model.payload import decode, encode
 from trunkline.store import Store, foreign, work
 
@@ -29,37 +30,46 @@ class Job:
         attempt: number of this claim, from 1; with `id` it is the fence.
         failures: attempts so far that counted against the retry limit.
         cancelled: whether somebody wants this job to end, or its lease was lost; a long synchronous handler looks at it.
+        payload_text: the payload as JSON text; as it is stored, but for an encrypted one, which is opened when the attempt starts.
+        ending, error: how it was reported, unless as completed, and what the handler raised; set at the end, where they are.
         deadline_at: monotonic seconds at which this attempt is taken away.
     """
 
     __slots__ = (
         "_options",
-        "_payload_text",
         "_reporter",
         "_store",
         "attempt",
         "begun",
         "cancelled",
         "deadline_at",
+        "ending",
+        "error",
         "failures",
         "handler",
         "id",
         "ord",
+        "payload_text",
         "priority",
         "queue",
         "reported_in_transaction",
         "said_something",
+        "seals",
         "stop_reason",
         "task",
         "tenant_id",
         "user_id",
     )
 
+    ending: str
+    error: BaseException
+
     def __init__(self, claimed: Claimed, tenant_id: int, queue: str, handler: Handler, store: Store, reporter: Reporter) -> None:
-        self.id, self.attempt, self.failures, self.priority, self.ord, _, self._payload_text, self._options, self.user_id = claimed
+        self.id, self.attempt, self.failures, self.priority, self.ord, _, self.payload_text, self._options, self.user_id = claimed
         self.tenant_id = tenant_id
         self.queue = queue
         self.handler = handler
+        self.seals = handler.seals  # what is encrypted, bits: 1 payload, 2 result
         self.cancelled = False
         self.deadline_at = 0.0
         self.begun = False  # its handler's task has run its first step
@@ -83,12 +93,7 @@ class Job:
     @property
     def payload(self) -> Any:
         """The payload, decoded at each access."""
-        return decode(self._payload_text)
-
-    @property
-    def payload_text(self) -> str:
-        """The payload as it is stored: JSON text."""
-        return self._payload_text
+        return decode(self.payload_text)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -132,13 +137,14 @@ class Job:
         Raises:
             LeaseLost: this attempt is no longer the owner; nothing was kept.
         """
-        if not await work.save_checkpoint(self._store, self.tenant_id, self.id, self.attempt, encode(value, what="checkpoint")):
+        text = self.sealed("checkpoint", encode(value, what="checkpoint")) if self.seals & PAYLOAD else encode(value, what="checkpoint")
+        if not await work.save_checkpoint(self._store, self.tenant_id, self.id, self.attempt, text):
             raise self.lost()
 
     async def last_checkpoint(self) -> Any:
         """The value the last attempt kept, or None."""
         text = await work.checkpoint(self._store, self.tenant_id, self.id)
-        return None if text is None else decode(text)
+        return None if text is None else decode(self._opened("checkpoint", text) if is_sealed(text) else text)
 
     async def complete(self, result: Any = None, *, connection: Any) -> None:
         """End this job as completed inside the caller's own open transaction: both commit, or neither.
@@ -149,6 +155,8 @@ class Job:
             LeaseLost: this attempt is no longer the owner; roll back.
         """
         text = None if result is None else encode(result, what="result", max_bytes=self._store.settings.result_max_bytes)
+        if text is not None and self.seals & RESULT:
+            text = self.sealed("result", text)
         stale = await foreign.rows(
             connection,
             self._store.sql(work.ACK_COMPLETED),
@@ -158,6 +166,29 @@ class Job:
         if stale:
             raise self.lost()
         self.reported_in_transaction = self.said_something = True
+
+    def unseal(self) -> None:
+        """Open an encrypted payload. What this attempt writes is then encrypted, too, whatever its handler was declared as here.
+
+        Raises:
+            NotReadable: there is no key for it, or it belongs elsewhere.
+        """
+        self.payload_text = self._opened("payload", self.payload_text)
+        self.seals = self.handler.seals or PAYLOAD | RESULT
+
+    def sealed(self, what: What, text: str) -> str:
+        """JSON text of this attempt, encrypted."""
+        vault = self._reporter.vault
+        if vault is None:
+            raise no_key(what, self.kind)
+        return vault.seal(self.tenant_id, self.kind, self.id, what, text)
+
+    def _opened(self, what: What, text: str) -> str:
+        vault = self._reporter.vault
+        if vault is None:
+            raise no_key(what, self.kind)
+        copied_from = self.options.get("dead_letter_of")
+        return vault.open(self.tenant_id, self.kind, [self.id, *([as_uuid(copied_from)] if copied_from else [])], what, text)
 
     def lost(self) -> LeaseLost:
         """The error of an attempt whose lease is gone."""

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
+from trunkline.engine.privacy import Privacy
 from trunkline.errors import NotFound, NotRetryable
 from trunkline.model import JobView, as_uuid
 from trunkline.store import Store, operate, read
@@ -16,6 +17,8 @@ from trunkline.store import Store, operate, read
 
 class Operations:
     """The methods of an application that act on jobs by id."""
+
+    privacy: Privacy
 
     async def open(self, *, migrate: bool | None = None) -> Store:
         """The store, connected on first use; the application's own."""
@@ -26,12 +29,12 @@ class Operations:
         raise NotImplementedError
 
     async def get(self, job_id: UUID | str, *, tenant: str | None = None) -> JobView:
-        """Where a job stands; NotFound when this tenant has no such job."""
+        """Where a job stands, with what is encrypted opened where this process has the key; NotFound when this tenant has no such job."""
         identity = as_uuid(job_id)
         job = await read.job(await self.open(), await self.tenant_id(tenant), identity)
         if job is None:
             raise NotFound(f"job {identity}: this tenant has no such job. Ids end with their job when its retention is over.")
-        return job
+        return self.privacy.reveal(job)
 
     async def cancel(self, job_id: UUID | str, *, reason: str = "cancelled by request", tenant: str | None = None) -> bool:
         """Cancel a job; a running one is told and has 10 s. False: it had already ended."""

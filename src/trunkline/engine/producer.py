@@ -17,9 +17,10 @@ from uuid import UUID
 
 import structlog
 
-from trunkline.errors import TrunklineError, Unavailable
+from trunkline.engine.sealing import Sealing
+from trunkline.errors import MustEncrypt, TrunklineError, Unavailable
 from trunkline.model import NewJob
-from trunkline.store import Store, copy, enqueue, foreign, sessions
+from trunkline.store import Store, copy, enqueue, foreign, privacy
 
 COPY_FROM = 200  # jobs; below, the function call is faster (docs/performance.md)
 MAX_FLUSH = 1000  # jobs of a shared flush or one function call
@@ -55,8 +56,9 @@ class _Lane:
 class Producer:
     """One per process; safe to use from any task of its loop."""
 
-    def __init__(self, store: Store, *, timeout_s: float) -> None:
+    def __init__(self, store: Store, sealing: Sealing, *, timeout_s: float) -> None:
         self._store = store
+        self._sealing = sealing
         self._timeout_s = timeout_s
         self._lanes: dict[tuple[int, bool], _Lane] = {}
         self._flushers: set[asyncio.Task[None]] = set()
@@ -107,7 +109,12 @@ class Producer:
 
     async def in_transaction(self, tenant: str, jobs: Sequence[NewJob], connection: Any) -> list[Enqueued]:
         """Enqueue on the caller's own connection, in its open transaction: the jobs exist if and only if it commits."""
-        ((tenant_id,),) = await foreign.rows(connection, self._store.sql(sessions.TENANT_ID), (tenant,), ("text",))
+        kinds = sorted({job.kind for job in jobs})
+        asked = await foreign.rows(connection, self._store.sql(privacy.TENANT_AND_SEALED), (tenant, kinds), ("text", "text[]"))
+        tenant_id, sealed = int(asked[0][0]), set(asked[0][1])
+        self._sealing.learn(tenant_id, sealed)
+        if self._sealing.knows_any():
+            jobs = self._sealing.sealed(tenant_id, jobs)
         rows = await foreign.rows(
             connection,
             self._store.sql(enqueue.JOBS),
@@ -148,7 +155,10 @@ class Producer:
                     waiting.future.set_result(result)
 
     async def _safely(self, tenant_id: int, jobs: Sequence[NewJob], *, by_copy: bool = False) -> list[Enqueued]:
-        """One transaction, repeated by id while the database is away."""
+        """One transaction, repeated by id while the database is away; sealed where the kind is encrypted."""
+        sealing = self._sealing
+        if sealing.anywhere or sealing.learned:
+            jobs = sealing.sealed(tenant_id, jobs)
         deadline = asyncio.get_running_loop().time() + self._timeout_s
         pause_s = 0.05
         repeat = False
@@ -156,6 +166,10 @@ class Producer:
             try:
                 self.flushes += 1
                 return await self._write(tenant_id, jobs, by_copy=by_copy, repeat=repeat)
+            except MustEncrypt:
+                if not await sealing.ask(self._store, tenant_id, jobs):
+                    raise
+                jobs = sealing.sealed(tenant_id, jobs)
             except Unavailable as error:
                 if asyncio.get_running_loop().time() + pause_s > deadline:
                     raise
@@ -165,6 +179,10 @@ class Producer:
                 pause_s = min(pause_s * 2, 1.0)
 
     async def _write(self, tenant_id: int, jobs: Sequence[NewJob], *, by_copy: bool, repeat: bool) -> list[Enqueued]:
+        sealing = self._sealing
+        if by_copy and (sealing.anywhere or sealing.learned):
+            by_copy = not any(sealing.concerns(tenant_id, job) for job in jobs)
+            repeat = repeat or not by_copy  # a COPY of encrypted kinds is refused
         if repeat or not all(job.is_plain for job in jobs):
             done: list[Enqueued] = []
             for start in range(0, len(jobs), MAX_FLUSH):

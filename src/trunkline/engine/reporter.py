@@ -15,6 +15,7 @@ from uuid import UUID
 import structlog
 
 from trunkline.engine.faults import storable
+from trunkline.engine.vault import Vault
 from trunkline.errors import TrunklineError, Unavailable
 from trunkline.store import Store, work
 
@@ -40,8 +41,9 @@ class Attempt(Protocol):
 class Reporter:
     """Buffers and flushes."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, vault: Vault | None = None) -> None:
         self._store = store
+        self.vault = vault  # for what an attempt of an encrypted kind writes
         self._progress: dict[tuple[UUID, int], tuple[Attempt, str]] = {}
         self._lines: list[tuple[Attempt, str, str, str | None]] = []
         self._dropped = 0

@@ -22,12 +22,14 @@ from trunkline.engine.context import Job
 from trunkline.engine.fetcher import Fetcher
 from trunkline.engine.handlers import Registry
 from trunkline.engine.heart import Heart
+from trunkline.engine.hooks import Hooks, Told
 from trunkline.engine.pools import Pools
 from trunkline.engine.reporter import Reporter
 from trunkline.engine.runner import Runner
-from trunkline.errors import TrunklineError, Unflushed
+from trunkline.engine.vault import Vault
+from trunkline.errors import InvalidSetting, TrunklineError, Unflushed
 from trunkline.observe.counts import Counts
-from trunkline.store import Signals, Store, sessions, work
+from trunkline.store import Signals, Store, privacy, sessions, work
 from trunkline.store.work import Settled
 
 LINES_EVERY_S = 2.0  # how soon a queue of a new tenant is noticed by handlers that serve all
@@ -46,14 +48,28 @@ class Stopped:
 
 
 class Worker:
-    """Runs the handlers of a registry. One per process is enough."""
+    """Runs the handlers of a registry. One per process is enough. InvalidSetting: a handler encrypts and there is no key."""
 
-    def __init__(self, store: Store, signals: Signals, heart: Heart, registry: Registry, *, default_tenant: int, concurrency: int) -> None:
+    def __init__(
+        self,
+        store: Store,
+        signals: Signals,
+        heart: Heart,
+        registry: Registry,
+        *,
+        default_tenant: int,
+        concurrency: int,
+        hooks: Hooks | None = None,
+        vault: Vault | None = None,
+    ) -> None:
         self._store, self._signals, self._heart, self._registry = store, signals, heart, registry
         self._default_tenant = default_tenant
         self.counts = Counts()
-        self._reporter = Reporter(store)
-        self._acker = Acker(store, self._done)
+        hooks = Hooks() if hooks is None else hooks.copy()
+        _check_keys(registry, vault)
+        self._told = Told(hooks.observers) if hooks.observers else None
+        self._reporter = Reporter(store, vault)
+        self._acker = Acker(store, self._done if self._told is None else self._done_and_told)
         self._pools = Pools(threads=min(concurrency, 256), processes=min(concurrency, os.cpu_count() or 1))
         self._runner = Runner(
             store,
@@ -63,6 +79,8 @@ class Worker:
             concurrency=concurrency,
             freed=lambda: self._fetcher.freed(),
             may_start=lambda: heart.trusted,
+            middleware=hooks.middleware,
+            told=self._told,
         )
         self._fetcher = Fetcher(
             store, heart, self._runner, self._acker, self._reporter, registry, concurrency=concurrency, default_tenant=default_tenant
@@ -81,7 +99,10 @@ class Worker:
         self._gc = gc.get_threshold()
         gc.set_threshold(max(self._gc[0], 50_000), 20, 50)
         for handler in self._registry:
-            await work.declare_kind(self._store, None if handler.all_tenants else self._default_tenant, handler.kind, handler.policy)
+            tenant_id = None if handler.all_tenants else self._default_tenant
+            await work.declare_kind(self._store, tenant_id, handler.kind, handler.policy)
+            if handler.seals:
+                await privacy.seal_kind(self._store, tenant_id, handler.kind, handler.seals)
         await self._open_lines()
         self._heart.listen(self)
         self._unsubscribe.append(self._signals.subscribe(self._heard))
@@ -94,6 +115,8 @@ class Worker:
         ]
         if any(handler.all_tenants for handler in self._registry):
             loops.append(self._follow_tenants)
+        if self._told is not None:
+            loops.append(self._told.run)
         self._tasks = [asyncio.create_task(_kept_up(loop)) for loop in loops]
         log.info("worker.started", kinds=sorted(handler.kind for handler in self._registry), session_id=self._heart.session_id)
 
@@ -109,6 +132,8 @@ class Worker:
             stopped = self._runner.stop("released")
             await self._runner.wait_idle(2.0)
         unflushed = await self._drain()
+        if self._told is not None:
+            await self._told.drain()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -169,6 +194,11 @@ class Worker:
         elif what == "failed":
             log.error("worker.job_failed", job_id=str(job.id), attempt=job.attempt, kind=job.kind)
 
+    def _done_and_told(self, job: Job, what: str, settled: Settled | None) -> None:
+        self._done(job, what, settled)
+        assert self._told is not None
+        self._told.ended(job, what, None if settled is None else settled.run_at)
+
     # -- duties -----------------------------------------------------------------
 
     async def _open_lines(self) -> None:
@@ -197,6 +227,15 @@ class Worker:
             except TrunklineError as error:
                 log.warning("worker.history_not_kept", error=str(error))
             await asyncio.sleep(HISTORY_EVERY_S)
+
+
+def _check_keys(registry: Registry, vault: Vault | None) -> None:
+    for handler in registry:
+        if handler.seals and vault is None:
+            raise InvalidSetting(
+                f"the handler of {handler.kind!r} is declared with encrypt and TRUNKLINE_ENCRYPTION_KEYS is not set. "
+                "Make a key with trunkline keys generate and set it for every process that enqueues or runs this kind."
+            )
 
 
 async def _kept_up(loop: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -44,7 +44,8 @@ begin
   perform pg_current_xact_id();          -- an xid first, then the place in line
   v_ord := trunkline.ord_now();
   with body as (
-    select u.n, u.id, q.queue_id, k.kind_id, u.priority, u.payload, u.user_id
+    select u.n, u.id, q.queue_id, k.kind_id, u.priority, u.user_id,
+           case when k.seals & 1 = 0 then u.payload else trunkline.must_be_sealed(u.kind, u.payload) end as payload
       from unnest(p_ids, p_kinds, p_queues, p_priorities, p_payloads, p_users)
              with ordinality as u (id, kind, queue, priority, payload, user_id, n)
       join trunkline.queue as q on q.tenant_id = p_tenant_id and q.name = u.queue
@@ -76,7 +77,7 @@ begin
   end if;
   select q.queue_id, k.kind_id into v_queue_id, v_kind_id
     from trunkline.queue as q, trunkline.kind as k
-   where q.tenant_id = p_tenant_id and q.name = p_queue and p_priority = any (q.priorities) and k.tenant_id = p_tenant_id and k.name = p_kind;
+   where q.tenant_id = p_tenant_id and q.name = p_queue and p_priority = any (q.priorities) and k.tenant_id = p_tenant_id and k.name = p_kind and k.seals & 1 = 0;
   if v_kind_id is null then
     perform trunkline.enqueue_plain(p_tenant_id, array[p_id], array[p_kind], array[p_queue], array[p_priority], array[p_payload], array[p_user]);
     return;
@@ -91,14 +92,17 @@ begin
 end $$;
 
 -- Before a COPY of plain jobs into `job` and `ready` in the same transaction: makes the names, gives the transaction its
--- xid and answers the ids of queue and kind and the place in line to count from.
+-- xid and answers the ids of queue and kind and the place in line to count from. Encrypted kinds do not go by COPY: nobody would look
+-- at what is copied.
 create or replace function trunkline.begin_copy(
   p_tenant_id bigint, p_queues text[], p_kinds text[], p_priorities smallint[], out queue_ids integer[], out kind_ids integer[], out ord bigint)
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
   perform trunkline.ensure_names(p_tenant_id, p_queues, p_kinds, p_priorities);
   perform pg_current_xact_id();
-  select array_agg(q.queue_id order by u.n), array_agg(k.kind_id order by u.n) into queue_ids, kind_ids
+  select array_agg(q.queue_id order by u.n),
+         array_agg(case when k.seals & 1 <> 0 and trunkline.must_be_sealed(k.name, null) is null then null else k.kind_id end order by u.n)
+    into queue_ids, kind_ids
     from unnest(p_queues, p_kinds) with ordinality as u (queue, kind, n)
     join trunkline.queue as q on q.tenant_id = p_tenant_id and q.name = u.queue
     join trunkline.kind as k on k.tenant_id = p_tenant_id and k.name = u.kind;

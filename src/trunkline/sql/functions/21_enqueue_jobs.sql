@@ -138,7 +138,8 @@ begin
   perform pg_current_xact_id();
   v_ord := trunkline.ord_now();
   with body as (
-    select distinct on (u.id) u.id, u.n, u.priority, u.payload, u.user_id, u.options, q.queue_id, k.kind_id,
+    select distinct on (u.id) u.id, u.n, u.priority, u.user_id, u.options, q.queue_id, k.kind_id,
+           case when k.seals & 1 = 0 then u.payload else trunkline.must_be_sealed(u.kind, u.payload) end as payload,
            trunkline.traits_of(u.options, u.unique_key) as traits,
            coalesce(u.run_at, v_now + make_interval(secs => (u.options ->> 'delay')::float8)) as run_at
       from unnest(p_ids, p_kinds, p_queues, p_priorities, p_payloads, p_users, p_options, p_run_ats, p_unique_keys, v_firsts, v_holders)
