@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 from uuid import UUID
 
 from trunkline.embedded import EmbeddedServer
@@ -21,22 +21,22 @@ from trunkline.engine import (
     Privacy,
     Producer,
     Registry,
-    Sealing,
     Stopped,
-    Vault,
     Waiter,
     Worker,
     make_handler,
 )
 from trunkline.engine.privacy import is_hidden
-from trunkline.engine.vault import PAYLOAD, no_key
-from trunkline.errors import InvalidInput, JobCancelled, JobFailed, SecretInPayload, WaitTimeout
-from trunkline.model import JobView, NewJob, Policy, kind_name, new_job
-from trunkline.model.secret_fields import SecretFields
+from trunkline.engine.vault import no_key
+from trunkline.errors import InvalidInput, JobCancelled, JobFailed, WaitTimeout
+from trunkline.model import JobView, NewJob, Policy
 from trunkline.observe.trace import traceparent
 from trunkline.settings import Settings
 from trunkline.store import Signals, Store, sessions
 from trunkline.store import migrate as migrations
+
+if TYPE_CHECKING:
+    from trunkline.jobtypes.plugins import PlugIn
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -50,11 +50,7 @@ class Trunkline(Operations, Extensible):
     def __init__(self, database_url: str | None = None, *, settings: Settings | None = None, **overrides: Any) -> None:
         self.settings = settings or Settings.load(database_url=database_url, **overrides)
         self.registry, self.hooks = Registry(), Hooks()
-        vault = Vault.of(self.settings)
-        self.privacy = Privacy(self, vault)
-        self._sealing = Sealing(vault, max_bytes=self.settings.payload_max_bytes)
-        self._secret_fields = SecretFields.of(self.settings.secret_fields)
-        self._trusted: set[str] = set()  # kinds whose payloads may have such fields
+        self.privacy = Privacy(self)
         self._store: Store | None = None
         self._producer: Producer | None = None
         self._embedded: EmbeddedServer | None = None
@@ -119,13 +115,19 @@ class Trunkline(Operations, Extensible):
                 encrypt=encrypt,
             )
             self.registry.add(handler)
-            if handler.seals & PAYLOAD:
-                self._sealing.anywhere.add(handler.kind)
-            if handler.seals & PAYLOAD or allow_secrets:
-                self._trusted.add(handler.kind)
+            self.privacy.declared(handler, allow_secrets=allow_secrets)
             return function
 
         return declare
+
+    def load_plugins(self) -> list[PlugIn]:
+        """Declare the job types of installed packages (entry point group `trunkline.jobtypes`), but for TRUNKLINE_JOBTYPES_OFF.
+
+        `trunkline worker` and `up` do so by themselves. A handler of this application goes before a plug-in's of the same kind.
+        """
+        from trunkline.jobtypes import plugins
+
+        return plugins.load(self, self.settings.jobtypes_switched_off)
 
     # -- life cycle ----------------------------------------------------------------
 
@@ -155,7 +157,7 @@ class Trunkline(Operations, Extensible):
                     await store.close()
                     raise
                 self._store = store
-                self._producer = Producer(store, self._sealing, timeout_s=settings.command_timeout_s)
+                self._producer = Producer(store, self.privacy.sealing, timeout_s=settings.command_timeout_s)
             return self._store
 
     async def close(self) -> None:
@@ -265,12 +267,7 @@ class Trunkline(Operations, Extensible):
         """As `enqueue`, and also whether the job is new."""
         if self.settings.trace_context and "traceparent" not in options and (parent := traceparent()) is not None:
             options["traceparent"] = parent
-        try:
-            job = self.new_job(kind, payload, **options)
-        except SecretInPayload:
-            if not await self.privacy.is_encrypted(kind, tenant=tenant):
-                raise
-            job = self.new_job(kind, payload, **{**options, "allow_secrets": True})
+        job = await self.privacy.checked(kind, payload, tenant, options)
         await self.open()
         assert self._producer is not None
         if connection is not None:
@@ -279,9 +276,7 @@ class Trunkline(Operations, Extensible):
 
     def new_job(self, kind: str, payload: Any = None, **options: Any) -> NewJob:
         """A checked job for `enqueue_many`, by this application's settings: sizes, names of secrets, kinds that may have them."""
-        if self._trusted and kind_name(kind) in self._trusted:
-            options.setdefault("allow_secrets", True)
-        return new_job(kind, payload, max_bytes=self.settings.payload_max_bytes, secret_fields=self._secret_fields, **options)
+        return self.privacy.new_job(kind, payload, **options)
 
     async def enqueue_many(self, jobs: Sequence[NewJob], *, tenant: str | None = None, connection: Any = None) -> list[Enqueued]:
         """Put many jobs in, in their order; make them with `app.new_job` (`trunkline.new_job` knows no settings). Many plain ones go by COPY."""

@@ -138,7 +138,7 @@ async def test_sql_refuses_a_plain_payload_and_takes_a_sealed_one(trunkline_url)
         with pytest.raises(MustEncrypt):
             await app.store.fetch("select trunkline.enqueue('charge', '{\"card\": \"1\"}')")
         envelope = await app.privacy.seal("charge", SECRET)
-        spelled = '{ "token" : "%s", "$encrypted" : "v1" }' % envelope["token"]
+        spelled = '{ "token" : "' + envelope["token"] + '", "$encrypted" : "v1" }'
         job_id = await app.store.fetchval("select trunkline.enqueue('charge', $1)", spelled)
         await app.wait(job_id, 30)
 
@@ -295,7 +295,7 @@ async def test_a_worker_does_not_start_an_encrypted_handler_without_keys(trunkli
     async with application(trunkline_url, None) as app:
         charging(app)
 
-        with pytest.raises(InvalidSetting, match="'charge'.*TRUNKLINE_ENCRYPTION_KEYS"):
+        with pytest.raises(InvalidSetting, match=r"'charge'.*TRUNKLINE_ENCRYPTION_KEYS"):
             await app.start_worker()
 
 
@@ -368,7 +368,7 @@ async def test_the_size_is_that_of_the_plain_payload(trunkline_url):
         assert await larger.store.fetchval("select trunkline.enqueue('charge', $1)", msgspec.json.encode(envelope).decode())
     async with application(trunkline_url, payload_max_bytes=1024) as smaller:
         await sealed_kind(smaller)
-        smaller._sealing.anywhere.add("charge")
+        smaller.privacy.sealing.anywhere.add("charge")
         with pytest.raises(InvalidPayload, match="before encryption"):
             await smaller.enqueue("charge", envelope)
 
@@ -457,7 +457,7 @@ async def test_a_missing_package_is_a_sentence(monkeypatch):
 @pytest.mark.parametrize("keys", ["short", f"{OLD},short", OLD[:-1], f"{OLD} {NEW}"], ids=["short", "second", "cut", "blank"])
 def test_a_wrong_key_stops_the_start_and_is_not_repeated(keys):
     """Not even when it is the message's subject."""
-    with pytest.raises(InvalidSetting, match="TRUNKLINE_ENCRYPTION_KEYS.*trunkline keys generate") as caught:
+    with pytest.raises(InvalidSetting, match=r"TRUNKLINE_ENCRYPTION_KEYS.*trunkline keys generate") as caught:
         Settings.load({"TRUNKLINE_ENCRYPTION_KEYS": keys})
 
     assert "short" not in str(caught.value) and OLD[:20] not in str(caught.value)

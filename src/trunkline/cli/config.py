@@ -31,7 +31,7 @@ def _group() -> None:
 
 @config.command("show")
 def show_config(as_json: Json = False) -> None:
-    """Every setting with its value and where it comes from; passwords are masked."""
+    """Every setting with its value and where it comes from; passwords and keys are masked."""
     with refusals(as_json=as_json):
         from trunkline.cli.reach import load_settings
 
@@ -67,13 +67,15 @@ def _row(setting: Mapping[str, Any]) -> list[str | Text]:
 
 def rows(settings: Settings, environ: Mapping[str, str]) -> list[dict[str, Any]]:
     """{variable, value, unit, source} of each setting, in the order in which they are declared; unit is "s" or None."""
+    from pydantic import SecretStr
+
     from trunkline.settings import _variable as variable_of
 
     values = settings.model_dump()
     found = []
     for field, value in values.items():
         variable = variable_of(field)
-        shown = show.masked(value) if isinstance(value, str) and "://" in value else value
+        shown = show.masked(value) if isinstance(value, str) and "://" in value else "***" if isinstance(value, SecretStr) else value
         found.append(
             {"variable": variable, "value": shown, "unit": "s" if field.endswith("_s") else None, "source": _source(variable, environ)}
         )

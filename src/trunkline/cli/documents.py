@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 
 def job_document(job: JobView) -> dict[str, Any]:
-    """Everything about where a job stands."""
+    """Everything about where a job stands; {"$encrypted": "v1"} for what is encrypted and was not opened."""
+    from trunkline.engine.privacy import conceal
+
+    job = conceal(job)
     return {
         "id": job.id,
         "kind": job.kind,

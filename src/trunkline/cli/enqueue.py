@@ -88,7 +88,8 @@ async def _enqueue(
     from trunkline.cli.reach import application
     from trunkline.model import new_job
 
-    new_job(kind, payload, **options)  # what is wrong with it is wrong whether or not a database answers
+    # What is wrong with it is wrong whether or not a database answers; only that knows which kinds may have secrets.
+    new_job(kind, payload, **{**options, "allow_secrets": True})
     async with application(as_json=as_json) as app:
         enqueued = await app.enqueue_checked(kind, payload, tenant=tenant, **options)
         if not as_json:

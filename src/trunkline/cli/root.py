@@ -17,6 +17,8 @@ from trunkline.cli.dead_letters import dead_letters
 from trunkline.cli.doctor import doctor
 from trunkline.cli.enqueue import enqueue
 from trunkline.cli.jobs import jobs
+from trunkline.cli.jobtypes import jobtypes
+from trunkline.cli.keys import keys
 from trunkline.cli.migrate import migrate
 from trunkline.cli.queues import queues
 from trunkline.cli.up import up
@@ -55,6 +57,8 @@ root.add_typer(jobs, name="jobs", rich_help_panel=USE)
 root.add_typer(queues, name="queues", rich_help_panel=USE)
 root.add_typer(dead_letters, name="dead-letters", rich_help_panel=USE)
 root.command(rich_help_panel=OPERATE)(doctor)
+root.add_typer(jobtypes, name="jobtypes", rich_help_panel=OPERATE)
+root.add_typer(keys, name="keys", rich_help_panel=OPERATE)
 root.add_typer(config, name="config", rich_help_panel=OPERATE)
 root.command(rich_help_panel=OPERATE)(version)
 root.command(

@@ -1,6 +1,7 @@
 """`trunkline worker module:app`: run the handlers of an application that is written in Python.
 
-Always true: the application's own settings count, not this command's; its module is looked for in the current folder first.
+Always true: the job types of installed packages are declared beside the application's; the application's own settings
+count, not this command's; its module is looked for in the current folder first.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ def worker(
         raise typer.BadParameter(f"{application!r}: need module:app, such as tasks:app.", param_hint="MODULE:APP")
     with refusals(as_json=as_json):  # before a loop runs, as the module may want one of its own
         app = load(module, attribute)
+        app.load_plugins()
         if queues:
             app.registry = only(app.registry, names(queues))
     leave(carry_out(_work(app, application, concurrency, as_json=as_json), as_json=as_json))

@@ -15,12 +15,14 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 from uuid import UUID
 
+from trunkline.engine.handlers import Handler
 from trunkline.engine.reach import Reach
-from trunkline.engine.vault import END, MARK, Vault, What, is_sealed
-from trunkline.errors import InvalidSetting, NotReadable
-from trunkline.model import JobView, as_uuid, kind_name
+from trunkline.engine.sealing import Sealing
+from trunkline.engine.vault import END, MARK, PAYLOAD, Vault, What, is_sealed
+from trunkline.errors import InvalidSetting, NotReadable, SecretInPayload
+from trunkline.model import JobView, NewJob, as_uuid, kind_name, new_job
 from trunkline.model.payload import decode, encode
-from trunkline.model.secret_fields import ENVELOPE, Envelope
+from trunkline.model.secret_fields import ENVELOPE, Envelope, SecretFields
 from trunkline.store import Store, privacy
 
 PAGE_BYTES = 4_000_000  # a page that had more is followed by a shorter one
@@ -49,9 +51,34 @@ class KeyReport:
 class Privacy:
     """Part of an application (`app.privacy`)."""
 
-    def __init__(self, reach: Reach, vault: Vault | None) -> None:
+    def __init__(self, reach: Reach) -> None:
         self._reach = reach
-        self.vault = vault
+        self.vault = Vault.of(reach.settings)
+        self.sealing = Sealing(self.vault, max_bytes=reach.settings.payload_max_bytes)
+        self._secret_fields = SecretFields.of(reach.settings.secret_fields)
+        self._trusted: set[str] = set()  # kinds whose payloads may have such fields
+
+    def declared(self, handler: Handler, *, allow_secrets: bool) -> None:
+        """A handler of this process: what it enqueues of an encrypted kind is sealed without being told by the database."""
+        if handler.seals & PAYLOAD:
+            self.sealing.anywhere.add(handler.kind)
+        if handler.seals & PAYLOAD or allow_secrets:
+            self._trusted.add(handler.kind)
+
+    def new_job(self, kind: str, payload: Any, **options: Any) -> NewJob:
+        """`model.new_job` with the settings of this application."""
+        if self._trusted and kind_name(kind) in self._trusted:
+            options.setdefault("allow_secrets", True)
+        return new_job(kind, payload, max_bytes=self._reach.settings.payload_max_bytes, secret_fields=self._secret_fields, **options)
+
+    async def checked(self, kind: str, payload: Any, tenant: str | None, options: dict[str, Any]) -> NewJob:
+        """The same; before a secret is refused, the database is asked whether the kind is encrypted."""
+        try:
+            return self.new_job(kind, payload, **options)
+        except SecretInPayload:
+            if not await self.is_encrypted(kind, tenant=tenant):
+                raise
+            return self.new_job(kind, payload, **{**options, "allow_secrets": True})
 
     async def seal(self, kind: str, payload: Any, *, tenant: str | None = None) -> Envelope:
         """A payload sealed for any job of an encrypted kind, for those who enqueue without the key: a schedule, a template, psql."""
