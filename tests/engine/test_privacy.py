@@ -130,6 +130,21 @@ async def test_in_the_callers_transaction_it_is_encrypted_without_a_refusal(trun
         assert is_sealed((await stored(app, job_id))[0])
 
 
+async def test_a_process_without_a_key_may_pass_on_what_was_sealed(trunkline_url):
+    """In both ways of its own."""
+    async with application(trunkline_url) as app:
+        await sealed_kind(app)
+        envelope = dict(await app.privacy.seal("charge", SECRET))
+        async with application(trunkline_url, None) as keyless:
+            first = await keyless.enqueue("charge", envelope)
+            conn = await asyncpg.connect(trunkline_url)
+            async with conn.transaction():
+                second = await keyless.enqueue("charge", envelope, connection=conn)
+            await conn.close()
+
+        assert [SECRET] * 2 == [(await app.get(job_id)).payload for job_id in (first, second)]
+
+
 async def test_sql_refuses_a_plain_payload_and_takes_a_sealed_one(trunkline_url):
     """In any spelling of the same object; it is kept in the one form that workers know."""
     async with application(trunkline_url) as app:
@@ -155,6 +170,8 @@ async def test_what_seal_made_can_be_enqueued_from_python_and_only_for_its_kind(
         job_id = await app.enqueue("charge", await app.privacy.seal("charge", SECRET))
 
         assert SECRET == (await app.get(job_id)).payload
+        kept = msgspec.json.decode(msgspec.json.encode(await app.privacy.seal("charge", SECRET)))  # in somebody's table
+        assert SECRET == (await app.get(await app.enqueue("charge", kept))).payload
         with pytest.raises(NotReadable, match="refund"):
             await app.enqueue("charge", await app.privacy.seal("refund", SECRET))
 

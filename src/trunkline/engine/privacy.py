@@ -72,7 +72,9 @@ class Privacy:
         return new_job(kind, payload, max_bytes=self._reach.settings.payload_max_bytes, secret_fields=self._secret_fields, **options)
 
     async def checked(self, kind: str, payload: Any, tenant: str | None, options: dict[str, Any]) -> NewJob:
-        """The same; before a secret is refused, the database is asked whether the kind is encrypted."""
+        """The same; before a secret or what `seal` made is refused, the database is asked whether the kind is encrypted."""
+        if payload.__class__ is dict and ENVELOPE in payload and await self.is_encrypted(kind, tenant=tenant):
+            payload = Envelope(payload)
         try:
             return self.new_job(kind, payload, **options)
         except SecretInPayload:

@@ -42,15 +42,16 @@ class Sealing:
         return [self._one(tenant_id, job) if self.concerns(tenant_id, job) else job for job in jobs]
 
     def _one(self, tenant_id: int, job: NewJob) -> NewJob:
+        if is_sealed(job.payload):  # a process without a key may pass it on
+            if self.vault is not None:
+                size = len(self.vault.open(tenant_id, job.kind, [job.id], "payload", job.payload).encode())
+                if size > self._max_bytes:
+                    raise InvalidPayload(f"payload has {size} bytes before encryption, at most {self._max_bytes} are accepted.")
+            return job
         if self.vault is None:
             raise MustEncrypt(
                 f"kind {job.kind!r} is encrypted and this process has no key. Set TRUNKLINE_ENCRYPTION_KEYS to the keys that its workers have."
             )
-        if is_sealed(job.payload):
-            size = len(self.vault.open(tenant_id, job.kind, [job.id], "payload", job.payload).encode())
-            if size > self._max_bytes:
-                raise InvalidPayload(f"payload has {size} bytes before encryption, at most {self._max_bytes} are accepted.")
-            return job
         return job._replace(payload=self.vault.seal(tenant_id, job.kind, job.id, "payload", job.payload))
 
     def learn(self, tenant_id: int, kinds: set[str]) -> bool:

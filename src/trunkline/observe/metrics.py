@@ -9,6 +9,8 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
+from trunkline.observe.trace import is_passing
+
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
@@ -41,13 +43,11 @@ class Metrics:
 
     async def __call__(self, job: Attempt, proceed: Callable[[], Awaitable[Any]]) -> Any:
         """Run the attempt and count it. One that asked to run later (Snooze, RetryAfter) or was cancelled is timed and not counted."""
-        from trunkline.observe.trace import PASSING
-
         began = time.perf_counter()
         try:
             result = await proceed()
         except Exception as error:
-            if type(error).__name__ not in PASSING:
+            if not is_passing(error):
                 self.failed.labels(job.kind, job.queue).inc()
             raise
         else:

@@ -29,6 +29,11 @@ class Attempt(Protocol):
         """Its options, with `traceparent`."""
 
 
+def is_passing(error: BaseException) -> bool:
+    """Whether it only asks to run later."""
+    return any(kind.__name__ in PASSING for kind in type(error).__mro__)
+
+
 def traceparent() -> str | None:
     """The W3C trace context of the span that is recording here; None: there is none, or nobody uses OpenTelemetry."""
     api = sys.modules.get("opentelemetry.trace")  # who has a span has loaded it
@@ -77,7 +82,7 @@ class Tracing:
             try:
                 return await proceed()
             except Exception as error:
-                if type(error).__name__ not in PASSING:
+                if not is_passing(error):
                     span.record_exception(error)
                     span.set_status(Status(StatusCode.ERROR, type(error).__name__))
                 raise
