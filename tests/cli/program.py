@@ -28,7 +28,8 @@ _CONTROLS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 def environment(**more: str) -> dict[str, str]:
     """This process's environment without any setting, and `more`."""
     kept = {name: value for name, value in os.environ.items() if not _OURS.match(name)}
-    return {**kept, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(Path(__file__).parents[2]), "TERM": "xterm-256color", **more}
+    root = Path(__file__).parents[2]  # its own sources first: another checkout may be the one that is installed
+    return {**kept, "PYTHONUNBUFFERED": "1", "PYTHONPATH": f"{root / 'src'}:{root}", "TERM": "xterm-256color", **more}
 
 
 class Program:

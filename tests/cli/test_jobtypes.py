@@ -94,6 +94,25 @@ def test_the_applications_own_handler_goes_before_a_plug_ins(install):
     assert mine is app.registry.get("mail").function
 
 
+def test_what_a_plug_in_says_of_encryption_goes_with_its_handler(install):
+    """Not taken, not said: an own plain handler of that kind stays plain, an own encrypted one encrypted."""
+    source = DECLARES.format(kind="mail", queue="mail").replace("queue=", "encrypt=True, queue=")
+    install("acme_mail", source)
+    install("broken", source + "    1 / 0\n")
+    install("fine", source.replace("mail", "fine"))
+    app = application()
+
+    @app.job("mail")
+    async def mine() -> None: ...
+
+    @app.job("own", encrypt=True)
+    async def own() -> None: ...
+
+    app.load_plugins()
+
+    assert {"own", "fine"} == app.privacy.sealing.anywhere
+
+
 def test_a_kind_that_two_plug_ins_declare_is_refused_with_both_names(install):
     """Until one of them is switched off."""
     install("acme_mail")

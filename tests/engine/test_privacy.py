@@ -12,6 +12,7 @@ from cryptography.fernet import Fernet
 
 from tests.engine import process_handlers
 from trunkline import Job, Trunkline, new_job
+from trunkline.engine import privacy as privacy_service
 from trunkline.engine.vault import MARK, Vault, is_sealed
 from trunkline.errors import InvalidInput, InvalidPayload, InvalidSetting, MustEncrypt, NotReadable
 from trunkline.settings import Settings
@@ -328,6 +329,12 @@ async def test_dead_letter_copies_stay_encrypted_and_can_be_read(trunkline_url):
         await app.wait_ended(await app.enqueue("charge", SECRET), 30)
         copy = await app.store.fetchrow("select id, payload::text from trunkline.jobs where queue = 'broken'")
 
+        again = await app.store.fetchrow(  # a copy of a copy, as when the policy names another queue later
+            "select trunkline.dead_letter($1, array[$2::uuid], '{buried}'), 1", await app.tenant_id(None), copy[0]
+        )
+        second = await app.store.fetchval("select id from trunkline.jobs where queue = 'buried'")
+
+        assert again is not None and SECRET == (await app.get(second)).payload
         assert is_sealed(copy[1])
         assert SECRET == (await app.get(copy[0])).payload
 
@@ -413,6 +420,49 @@ async def test_rotation_moves_everything_to_the_first_key(trunkline_url):
         assert ({("payload", 1): 2, ("result", 1): 1}, []) == (after.by_key, after.unreadable)
         assert {"receipt": "1111"} == await app.wait(waiting, 30)
         assert {"receipt": "1111"} == await app.wait(done, 30)
+
+
+async def test_a_rotation_that_was_broken_off_is_gone_on_with(trunkline_url, monkeypatch):
+    """What is done stays done."""
+    monkeypatch.setattr(privacy_service, "PAGE_ROWS", (3, 3))
+    async with application(trunkline_url, OLD) as app:
+        await sealed_kind(app)
+        await app.enqueue_many([new_job("charge", {"card": str(n)}) for n in range(10)])
+
+    def break_off(report: Any) -> None:
+        if report.moved >= 6:
+            raise KeyboardInterrupt
+
+    async with application(trunkline_url, f"{NEW},{OLD}") as app:
+        with pytest.raises(KeyboardInterrupt):
+            await app.privacy.rotate(break_off)
+        left = await app.privacy.rotate()
+
+        assert ({("payload", 1): 6, ("payload", 2): 4}, 4) == (left.by_key, left.moved)
+        assert {("payload", 1): 10} == (await app.privacy.check()).by_key
+
+
+async def test_jobs_run_while_their_keys_are_rotated(trunkline_url):
+    """Claims, acks and retries meet a rotation at every step; nothing is lost and nothing stays behind."""
+    async with application(trunkline_url, OLD) as app:
+        await sealed_kind(app)
+        ids = [done.id for done in await app.enqueue_many([new_job("charge", {"card": f"{n:04}"}) for n in range(200)])]
+    async with application(trunkline_url, f"{NEW},{OLD}") as app:
+
+        @app.job("charge", encrypt=True, retry_delay=0)
+        async def charge(job: Job, card: str) -> str:
+            if job.attempt == 1 and card.endswith("0"):
+                raise RuntimeError("once more")
+            return card
+
+        await app.start_worker(concurrency=20)
+        while not all([(await app.get(job_id)).is_terminal for job_id in ids[-3:]]):
+            await app.privacy.rotate()
+        results = [await app.wait(job_id, 30) for job_id in ids]
+        await app.privacy.rotate()
+
+        assert [f"{n:04}" for n in range(200)] == results
+        assert {("payload", 1): 200, ("result", 1): 200} == (await app.privacy.check()).by_key
 
 
 async def test_values_that_no_key_opens_are_counted_and_left_alone(trunkline_url):

@@ -68,7 +68,7 @@ def declare_built_in(app: Trunkline) -> None:
 
     for register in BUILT_IN:
         register(app)
-    app.registry = plugins.without(app.registry, app.settings.jobtypes_switched_off)
+    app.registry = plugins.without(app.registry, (name.replace("_", "-") for name in app.settings.jobtypes_switched_off))
 
 
 def _row(found: dict[str, Any]) -> list[str | Text]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -64,6 +64,15 @@ class Privacy:
             self.sealing.anywhere.add(handler.kind)
         if handler.seals & PAYLOAD or allow_secrets:
             self._trusted.add(handler.kind)
+
+    def kept(self) -> tuple[frozenset[str], frozenset[str]]:
+        """What was declared so far, for `keep_only`."""
+        return frozenset(self.sealing.anywhere), frozenset(self._trusted)
+
+    def keep_only(self, before: tuple[frozenset[str], frozenset[str]], kinds: Collection[str]) -> None:
+        """Forget what was declared since `before`, but for these kinds: their handlers were not taken."""
+        self.sealing.anywhere = set(before[0]) | (self.sealing.anywhere & set(kinds))
+        self._trusted = set(before[1]) | (self._trusted & set(kinds))
 
     def new_job(self, kind: str, payload: Any, **options: Any) -> NewJob:
         """`model.new_job` with the settings of this application."""

@@ -122,5 +122,7 @@ def is_sealed(text: str | None) -> bool:
 
 
 def no_key(what: str, kind: str) -> NotReadable:
-    """The error of a process that holds no key."""
-    return NotReadable(f"the {what} of {kind!r} is encrypted and this process has no key. Set TRUNKLINE_ENCRYPTION_KEYS where it runs.")
+    """The error of a process that does not hold the key."""
+    return NotReadable(
+        f"the {what} of {kind!r} is encrypted and no key of this process opens it. Set TRUNKLINE_ENCRYPTION_KEYS to those that made it."
+    )

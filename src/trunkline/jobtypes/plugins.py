@@ -19,7 +19,7 @@ from typing import Any, Literal, Protocol
 
 import structlog
 
-from trunkline.engine import Handler, Hooks, Registry
+from trunkline.engine import Handler, Hooks, Privacy, Registry
 from trunkline.errors import InvalidInput
 
 GROUP = "trunkline.jobtypes"
@@ -33,6 +33,7 @@ class Application(Protocol):
 
     registry: Registry
     hooks: Hooks
+    privacy: Privacy
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +63,14 @@ def load(app: Application, off: frozenset[str], *, found: Iterable[EntryPoint] |
     Raises:
         InvalidInput: two plug-ins declare the same kind; names both.
     """
-    own = {handler.kind for handler in app.registry}
+    skipped = {handler.kind for handler in app.registry} | {name.replace("_", "-") for name in off}
     owners: dict[str, str] = {}
     loaded = []
     for point in sorted(entry_points(group=GROUP) if found is None else found, key=lambda point: point.name):
         if ALL in off or point.name in off:
             loaded.append(PlugIn(point.name, _package(point), "off"))
             continue
-        plugin, handlers = _declared(app, point, own | off)
+        plugin, handlers = _declared(app, point, skipped)
         for handler in handlers:
             if handler.kind in owners:
                 raise InvalidInput(
@@ -91,9 +92,9 @@ def without(registry: Registry, kinds: Iterable[str]) -> Registry:
     return kept
 
 
-def _declared(app: Application, point: EntryPoint, skipped: frozenset[str] | set[str]) -> tuple[PlugIn, list[Handler]]:
+def _declared(app: Application, point: EntryPoint, skipped: set[str]) -> tuple[PlugIn, list[Handler]]:
     """Let it declare on a registry of its own; what it was, and the handlers to take over."""
-    before, hooks_before = app.registry, app.hooks
+    before, hooks_before, declared_before = app.registry, app.hooks, app.privacy.kept()
     app.registry, app.hooks = Registry(), hooks_before.copy()
     try:
         register: Callable[[Any], object] = point.load()
@@ -103,12 +104,14 @@ def _declared(app: Application, point: EntryPoint, skipped: frozenset[str] | set
         mine = list(app.registry)
     except Exception as error:  # noqa: BLE001 - somebody else's code: whatever it raised, the worker goes on without it
         app.hooks = hooks_before
+        app.privacy.keep_only(declared_before, ())
         reason = f"{type(error).__name__}: {error}"
         log.error("jobtypes.plugin_failed", plugin=point.name, package=_package(point), error=reason)
         return PlugIn(point.name, _package(point), "failed", reason=reason), []
     finally:
         app.registry = before
     taken = [handler for handler in mine if handler.kind not in skipped]
+    app.privacy.keep_only(declared_before, [handler.kind for handler in taken])
     left = tuple(sorted(handler.kind for handler in mine if handler.kind in skipped))
     if left:
         log.warning(
