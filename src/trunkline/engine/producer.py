@@ -11,19 +11,20 @@ Called by: app. Calls: store.enqueue.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
 import structlog
 
+from trunkline.engine.intake import Intake
 from trunkline.errors import TrunklineError, Unavailable
 from trunkline.model import NewJob
 from trunkline.store import Store, copy, enqueue, foreign, sessions
 
 COPY_FROM = 200  # jobs; below, the function call is faster (docs/performance.md)
 MAX_FLUSH = 1000  # jobs of a shared flush or one function call
-COPY_CHUNK = 20_000  # jobs of one COPY transaction: about 0.2 s
+COPY_CHUNK = 20_000  # jobs of one COPY transaction: about 0.1 s
 MOST_KEYED = 3  # flushes of jobs with keys under way for one tenant: one that waits for a key holds up a third of them
 log = structlog.get_logger("trunkline.producer")
 
@@ -94,19 +95,34 @@ class Producer:
         elif not lane.under_way:
             self._lanes.pop(lane.name, None)
 
-    async def many(self, tenant_id: int, jobs: Sequence[NewJob]) -> list[Enqueued]:
-        """Enqueue a list, in its order. Each chunk (20,000 plain jobs, or 1,000 others) is one transaction."""
-        done: list[Enqueued] = []
-        if all(job.is_plain for job in jobs) and len(jobs) >= COPY_FROM and await self._may_copy():
-            for start in range(0, len(jobs), COPY_CHUNK):
-                done += await self._safely(tenant_id, jobs[start : start + COPY_CHUNK], by_copy=True)
-            return done
-        for start in range(0, len(jobs), MAX_FLUSH):
-            done += await self._safely(tenant_id, jobs[start : start + MAX_FLUSH])
+    async def many(self, tenant_id: int, jobs: Iterable[NewJob]) -> list[Enqueued]:
+        """Enqueue jobs in their order, reading them as it goes. About 20,000 plain jobs, or 1,000 others, are one transaction."""
+        intake, done = Intake(jobs), list[Enqueued]()
+        while intake.piece:
+            if len(intake.piece) >= COPY_FROM and intake.is_plain and await self._may_copy():
+                done += await self._copy(tenant_id, intake)
+            else:
+                done += await self._safely(tenant_id, intake.piece)
+                intake.step()
         return done
+
+    async def _copy(self, tenant_id: int, intake: Intake) -> list[Enqueued]:
+        """One transaction of plain jobs; when its answer was lost, what was read is sent again by id."""
+        taken: list[NewJob] = []
+        try:
+            self.flushes += 1
+            await copy.copy(self._store, tenant_id, intake.plain(COPY_CHUNK, taken))
+        except Unavailable as error:
+            log.warning("producer.waiting", error=str(error), retry_in_s=0.0)
+            await self._safely(tenant_id, taken, repeat=True)
+            if taken and intake.piece and intake.piece[-1] is taken[-1]:
+                intake.step()
+        return [Enqueued(job.id, True) for job in taken]
 
     async def in_transaction(self, tenant: str, jobs: Sequence[NewJob], connection: Any) -> list[Enqueued]:
         """Enqueue on the caller's own connection, in its open transaction: the jobs exist if and only if it commits."""
+        if not jobs:
+            return []
         ((tenant_id,),) = await foreign.rows(connection, self._store.sql(sessions.TENANT_ID), (tenant,), ("text",))
         rows = await foreign.rows(
             connection,
@@ -147,15 +163,14 @@ class Producer:
                 if not waiting.future.done():
                     waiting.future.set_result(result)
 
-    async def _safely(self, tenant_id: int, jobs: Sequence[NewJob], *, by_copy: bool = False) -> list[Enqueued]:
+    async def _safely(self, tenant_id: int, jobs: Sequence[NewJob], *, repeat: bool = False) -> list[Enqueued]:
         """One transaction, repeated by id while the database is away."""
         deadline = asyncio.get_running_loop().time() + self._timeout_s
         pause_s = 0.05
-        repeat = False
         while True:
             try:
                 self.flushes += 1
-                return await self._write(tenant_id, jobs, by_copy=by_copy, repeat=repeat)
+                return await self._write(tenant_id, jobs, repeat=repeat)
             except Unavailable as error:
                 if asyncio.get_running_loop().time() + pause_s > deadline:
                     raise
@@ -164,7 +179,7 @@ class Producer:
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, 1.0)
 
-    async def _write(self, tenant_id: int, jobs: Sequence[NewJob], *, by_copy: bool, repeat: bool) -> list[Enqueued]:
+    async def _write(self, tenant_id: int, jobs: Sequence[NewJob], *, repeat: bool) -> list[Enqueued]:
         if repeat or not all(job.is_plain for job in jobs):
             done: list[Enqueued] = []
             for start in range(0, len(jobs), MAX_FLUSH):
@@ -173,7 +188,7 @@ class Producer:
         if len(jobs) == 1:
             await enqueue.one(self._store, tenant_id, jobs[0])
         else:
-            await (copy.copy if by_copy else enqueue.plain)(self._store, tenant_id, jobs)
+            await enqueue.plain(self._store, tenant_id, jobs)
         return [Enqueued(job.id, True) for job in jobs]
 
     async def _may_copy(self) -> bool:

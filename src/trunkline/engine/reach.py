@@ -7,7 +7,7 @@ Implemented by: app.Trunkline.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -30,7 +30,7 @@ class Reach(Protocol):
         """The id of a tenant by name; None: the default tenant."""
         ...
 
-    async def enqueue_many(self, jobs: Sequence[NewJob], *, tenant: str | None = None, connection: Any = None) -> list[Enqueued]:
+    async def enqueue_many(self, jobs: Iterable[NewJob], *, tenant: str | None = None, connection: Any = None) -> list[Enqueued]:
         """Put many jobs in, in their order."""
         ...
 

@@ -20,6 +20,7 @@ import asyncpg
 from trunkline import sql
 from trunkline.errors import Unavailable
 from trunkline.settings import Settings, mask_url
+from trunkline.store.held import Held
 from trunkline.store.sqlstate import translate, translated
 
 # A connection whose statement was given up is worth this wait for the server's "cancelled"; past it, it is closed. Without a
@@ -36,6 +37,7 @@ class Store:
         self._kept = kept
         self.schema = schema
         self.settings = settings
+        self._held = Held(lambda: self._take(pool), lambda conn: _give_back(pool, conn))
         self.sql = cache(lambda text: sql.render(text, schema))  # texts are constants of our modules: bounded
 
     @classmethod
@@ -59,6 +61,7 @@ class Store:
 
     async def close(self) -> None:
         """Close every connection; those in use get 5 s."""
+        await self._held.close()
         await asyncio.gather(_close(self.pool), _close(self._kept))
 
     @asynccontextmanager
@@ -79,6 +82,13 @@ class Store:
                 return await conn.fetch(self.sql(text), *args, timeout=timeout)  # type: ignore[no-any-return]
             finally:
                 await _give_back(self.pool, conn)
+
+    async def fetch_held(self, text: str, *args: Any) -> list[asyncpg.Record]:
+        """As `fetch`, on the connection in hand when it is free: for one small statement after another."""
+        if not self._held.is_free:
+            return await self.fetch(text, *args)
+        with translated():
+            return await self._held.fetch(self.sql(text), *args)
 
     async def fetch_kept(self, text: str, *args: Any) -> list[asyncpg.Record]:
         """All rows of one statement on the connection kept for the heartbeat."""
