@@ -13,8 +13,8 @@ from uuid import UUID
 
 from trunkline.embedded import EmbeddedServer
 from trunkline.engine import Enqueued, Heart, Operations, Producer, Registry, Stopped, Waiter, Worker, make_handler
-from trunkline.errors import InvalidInput, JobCancelled, JobFailed, WaitTimeout
-from trunkline.model import JobView, NewJob, Policy, new_job
+from trunkline.errors import InvalidInput, JobCancelled, JobFailed, NotFound, WaitTimeout
+from trunkline.model import JobView, NewJob, Policy, checked_name, new_job
 from trunkline.settings import Settings
 from trunkline.store import Signals, Store, sessions
 from trunkline.store import migrate as migrations
@@ -153,9 +153,11 @@ class Trunkline(Operations):
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         await self.close()
 
-    async def start_worker(self, *, concurrency: int | None = None) -> Worker:
+    async def start_worker(self, *, concurrency: int | None = None, queues: Sequence[str] | None = None) -> Worker:
         """Begin to run jobs in this process.
 
+        Args:
+            queues: serve these only, with every handler for whatever kind is found there; None: those of the handlers.
         Raises:
             InvalidInput: no handler is declared, or a worker runs already.
         """
@@ -163,6 +165,9 @@ class Trunkline(Operations):
             raise InvalidInput("this application runs a worker already: stop it first.")
         if not len(self.registry):
             raise InvalidInput("no handler is declared: decorate a function with @app.job(...).")
+        if queues is not None and not queues:
+            raise InvalidInput("queues is empty: name at least one, or leave it out to serve those of the handlers.")
+        chosen = None if queues is None else [checked_name("queue", queue) for queue in queues]
         store = await self.open()
         signals, heart, _ = await self._present()
         self._worker = Worker(
@@ -172,6 +177,7 @@ class Trunkline(Operations):
             self.registry,
             default_tenant=await self.tenant_id(None),
             concurrency=concurrency or self.settings.concurrency,
+            queues=chosen,
         )
         await self._worker.start()
         return self._worker
@@ -213,6 +219,14 @@ class Trunkline(Operations):
         if name not in self._tenant_ids:
             self._tenant_ids[name] = await sessions.tenant_id(await self.open(), name)
         return self._tenant_ids[name]
+
+    async def known_tenant_id(self, name: str | None) -> int:
+        """The same for those who only ask: NotFound where `tenant_id` would make one. The default tenant is always there."""
+        if name is not None and name != self.settings.tenant and name not in self._tenant_ids:
+            if (found := await sessions.known_tenant_id(await self.open(), name)) is None:
+                raise NotFound(f"there is no tenant {name[:80]!r}: a tenant is made by its first job. Check the name.")
+            self._tenant_ids[name] = found
+        return await self.tenant_id(name)
 
     # -- jobs ------------------------------------------------------------------------
 

@@ -80,13 +80,13 @@ class Settings(BaseModel):
         return self.listen_url is not None and self.listen_url != self.database_url
 
 
-def _variable(field: str) -> str:
+def variable(field: str) -> str:
     """The environment variable of a field: units and `_name` are ours, not the operator's."""
     return PREFIX + field.removesuffix("_s").removesuffix("_name").upper()
 
 
 def _from_environment(source: Mapping[str, str]) -> dict[str, Any]:
-    by_variable = {_variable(field): field for field in Settings.model_fields}
+    by_variable = {variable(field): field for field in Settings.model_fields}
     values: dict[str, Any] = {}
     for alias, (name, factor) in ALIASES.items():
         if alias in source and source[alias] != "":
@@ -119,8 +119,8 @@ def _checked_url(name: str, url: str) -> str:
 
 def _sentence(error: ValidationError) -> str:
     problem = error.errors()[0]
-    variable = _variable(str(problem["loc"][0]) if problem["loc"] else "?")
-    return f"{variable} is {problem.get('input')!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}. Unset it to use the default."
+    name = variable(str(problem["loc"][0]) if problem["loc"] else "?")
+    return f"{name} is {problem.get('input')!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}. Unset it to use the default."
 
 
 def mask_url(url: str) -> str:

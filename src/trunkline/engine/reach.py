@@ -30,6 +30,10 @@ class Reach(Protocol):
         """The id of a tenant by name; None: the default tenant."""
         ...
 
+    async def known_tenant_id(self, name: str | None) -> int:
+        """The same for those who only ask: NotFound where `tenant_id` would make one."""
+        ...
+
     async def enqueue_many(self, jobs: Iterable[NewJob], *, tenant: str | None = None, connection: Any = None) -> list[Enqueued]:
         """Put many jobs in, in their order."""
         ...

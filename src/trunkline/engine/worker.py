@@ -46,11 +46,22 @@ class Stopped:
 
 
 class Worker:
-    """Runs the handlers of a registry. One per process is enough."""
+    """Runs the handlers of a registry, from all of its queues or from those in `queues`. One per process is enough."""
 
-    def __init__(self, store: Store, signals: Signals, heart: Heart, registry: Registry, *, default_tenant: int, concurrency: int) -> None:
+    def __init__(
+        self,
+        store: Store,
+        signals: Signals,
+        heart: Heart,
+        registry: Registry,
+        *,
+        default_tenant: int,
+        concurrency: int,
+        queues: Sequence[str] | None = None,
+    ) -> None:
         self._store, self._signals, self._heart, self._registry = store, signals, heart, registry
         self._default_tenant = default_tenant
+        self._own, self._shared = registry.queues(queues)
         self.counts = Counts()
         self._reporter = Reporter(store)
         self._acker = Acker(store, self._done)
@@ -92,7 +103,7 @@ class Worker:
             self._runner.watch_deadlines,
             self._keep_history,
         ]
-        if any(handler.all_tenants for handler in self._registry):
+        if self._shared:
             loops.append(self._follow_tenants)
         self._tasks = [asyncio.create_task(_kept_up(loop)) for loop in loops]
         log.info("worker.started", kinds=sorted(handler.kind for handler in self._registry), session_id=self._heart.session_id)
@@ -172,12 +183,9 @@ class Worker:
     # -- duties -----------------------------------------------------------------
 
     async def _open_lines(self) -> None:
-        own = sorted({handler.queue for handler in self._registry if not handler.all_tenants})
-        shared = sorted({handler.queue for handler in self._registry if handler.all_tenants})
-        if own or shared:
-            self._fetcher.add_lines(await work.open_lines(self._store, self._default_tenant, own + shared))
-        if shared:
-            self._fetcher.add_lines(await work.open_lines(self._store, None, shared))
+        self._fetcher.add_lines(await work.open_lines(self._store, self._default_tenant, self._own + self._shared))
+        if self._shared:
+            self._fetcher.add_lines(await work.open_lines(self._store, None, self._shared))
 
     async def _follow_tenants(self) -> None:
         while True:

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from itertools import islice
+from operator import itemgetter
 from struct import Struct
 from typing import NamedTuple
 
@@ -37,6 +38,7 @@ SLICE = 200  # jobs put together at a time: half a millisecond, then the socket 
 _BEFORE, _AFTER = b"PGCOPY\n\xff\r\n\0" + bytes(8), b"\xff\xff"
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_VERSION_OCTET = itemgetter(6)
 _DAY = timedelta(hours=24)
 _LENGTH, _ORD = Struct(">i").pack, Struct(">q").pack
 _JOB_HEAD, _JOB_BODY = Struct(">hiqi").pack, Struct(">iqiiii").pack
@@ -135,7 +137,7 @@ class _Copying:
 
     def _are_good(self, ids: list[bytes]) -> bool:
         """Whether they are version 7 and of the day around the database clock; else sql check_ids() says what is wrong."""
-        return self._low <= min(ids) and max(ids) < self._high and all(job_id[6] & 0xF0 == 0x70 for job_id in ids)
+        return self._low <= min(ids) and max(ids) < self._high and all(octet >> 4 == 7 for octet in set(map(_VERSION_OCTET, ids)))
 
     def _rows(self, ids: list[bytes], jobs: list[NewJob]) -> tuple[bytes, bytes]:
         """The rows of `job` and of `ready`."""

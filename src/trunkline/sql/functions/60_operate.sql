@@ -207,13 +207,18 @@ begin
   return v_count;
 end $$;
 
--- Pauses or resumes a queue; its jobs stay where they are. True: it was in the other state.
+-- Pauses or resumes a queue; its jobs stay where they are. True: it was in the other state. A queue may be paused before its
+-- first job comes: it is made then. Resuming makes none.
 create or replace function trunkline.pause_queue(p_tenant_id bigint, p_queue text, p_paused boolean) returns boolean
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   v_id integer;
 begin
-  perform trunkline.ensure_names(p_tenant_id, array[p_queue], '{}', '{0}');
+  if p_paused then
+    perform trunkline.ensure_names(p_tenant_id, array[p_queue], '{}', '{0}');
+  elsif not exists (select from trunkline.queue as q where q.tenant_id = p_tenant_id and q.name = p_queue) then
+    raise exception using errcode = 'TL004', message = format('there is no queue %L in this tenant', left(p_queue, 80));
+  end if;
   update trunkline.queue as q set paused_at = case when p_paused then trunkline.now() end
    where q.tenant_id = p_tenant_id and q.name = p_queue and (q.paused_at is null) = p_paused
   returning q.queue_id into v_id;
