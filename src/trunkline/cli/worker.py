@@ -32,6 +32,9 @@ def worker(
     queues: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Serve only these queues: a,b or repeated.", show_default=False)
     ] = None,
+    prune_schedules: Annotated[
+        bool, typer.Option("--prune-schedules", help="Take away schedules that code declared and this application does not.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Run the handlers of an application. Ctrl-C stops it: running jobs finish, or are handed back."""
@@ -42,10 +45,10 @@ def worker(
         app = load(module, attribute)
         if queues:
             app.registry = only(app.registry, names(queues))
-    leave(carry_out(_work(app, application, concurrency, as_json=as_json), as_json=as_json))
+    leave(carry_out(_work(app, application, concurrency, prune_schedules=prune_schedules, as_json=as_json), as_json=as_json))
 
 
-async def _work(app: Trunkline, name: str, concurrency: int | None, *, as_json: bool) -> int:
+async def _work(app: Trunkline, name: str, concurrency: int | None, *, prune_schedules: bool, as_json: bool) -> int:
     from trunkline.cli import serve, welcome
     from trunkline.cli.interrupts import Interrupts, Stopped
     from trunkline.cli.reach import LOG_LEVEL
@@ -60,7 +63,7 @@ async def _work(app: Trunkline, name: str, concurrency: int | None, *, as_json: 
         interrupts = stack.enter_context(Interrupts())
         try:
             await interrupts.unless_asked(_open(app, stack, voice))
-            worker = await interrupts.unless_asked(app.start_worker(concurrency=concurrency))
+            worker = await interrupts.unless_asked(app.start_worker(concurrency=concurrency, prune_schedules=prune_schedules))
         except Stopped:
             voice.say("Stopped before everything was up.")
             return 130
