@@ -155,7 +155,7 @@ async def _shown(work: Any, tenant: str | None, *, as_json: bool) -> None:
     async with application(as_json=as_json) as app:
         await existing_tenant(app, tenant)
         one: ScheduleView = await work(app)
-        upcoming = await app.schedules.next(one.name, tenant=tenant)
+        upcoming = [] if one.state == "broken" else await app.schedules.next(one.name, tenant=tenant)
         firings = await app.schedules.firings(one.name, 5, tenant=tenant)
     if as_json:
         show.emit({**schedule_document(one), "next": upcoming, "firings": [firing._asdict() for firing in firings]})
@@ -175,16 +175,12 @@ def _print(one: ScheduleView, upcoming: list[datetime], firings: list[Firing]) -
     source = "code" if one.declared_by_code else None
     facts = [("rule", rule_text(one)), ("missed", missed), ("declared by", source), ("state", one.state), ("error", one.error)]
     show.draw(show.facts([*work, *facts, ("last", show.moment(one.last_run_at))]))
-    show.draw(show.table(("next", "UTC"), ([local(time, one.rule.time_zone), f"{time:%Y-%m-%d %H:%M:%S}"] for time in upcoming)))
+    zone, times = one.rule.time_zone, [(one.rule.local(time), time) for time in upcoming]
+    show.draw(
+        show.table(("next", "UTC"), ([f"{there:%a %Y-%m-%d %H:%M:%S %z} {zone}", f"{time:%Y-%m-%d %H:%M:%S}"] for there, time in times))
+    )
     if firings:
         show.draw(show.table(("fired for", "", "job"), ([f"{f.due_at:%Y-%m-%d %H:%M:%S}", _how(f), str(f.job_id)] for f in firings)))
-
-
-def local(time: datetime, zone: str) -> str:
-    """A time in its schedule's zone, with the offset that holds then."""
-    from zoneinfo import ZoneInfo
-
-    return f"{time.astimezone(ZoneInfo(zone)):%a %Y-%m-%d %H:%M:%S %z} {zone}"
 
 
 def _how(firing: Firing) -> str:

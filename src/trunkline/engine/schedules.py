@@ -36,7 +36,7 @@ class Schedules:
 
     def __init__(self, app: Reach) -> None:
         self._app = app
-        self._declared: builtins.list[tuple[str | None, Rule, dict[str, Any], Callable[[], str | None]]] = []
+        self._declared: builtins.list[tuple[str, str | None, Rule, dict[str, Any], Callable[[], str | None]]] = []
 
     async def create(
         self,
@@ -140,12 +140,14 @@ class Schedules:
         """`@app.schedule`: note it for `keep_declared`. The kind is that of the decorated handler, whichever stands above."""
         rest = dict(what)
         rule = checked_rule(cron, **{key: rest.pop(key) for key in ("every", "tz", "start") if key in rest})
-        name, kind = rest.pop("name", None), rest.pop("kind", None)
+        name, kind, tenant = rest.pop("name", None), rest.pop("kind", None), rest.pop("tenant", None) or self._app.settings.tenant
+        how: dict[str, Any] = {**{key: rest.pop(key) for key in WORK if key in rest}, "options": rest}
+        self._work(name or "unnamed", None if "template" in how else "unnamed", **how)
 
         def decorate(function: Any) -> Any:
             def kind_of() -> str | None:
                 found = [handler.kind for handler in registry if handler.function is function]
-                if kind is not None or rest.get("template") is not None:
+                if kind is not None or how.get("template") is not None:
                     return None if kind is None else kind_name(kind)
                 if not found:
                     raise InvalidInput(
@@ -153,7 +155,7 @@ class Schedules:
                     )
                 return found[0]
 
-            self._declared.append((name, rule, rest, kind_of))
+            self._declared.append((tenant, name, rule, how, kind_of))
             return function
 
         return decorate
@@ -164,20 +166,18 @@ class Schedules:
         Raises:
             InvalidInput: two have one name, or one cannot be.
         """
-        wanted: dict[tuple[str | None, str], tuple[Rule, dict[str, Any]]] = {}
-        for given, rule, what, kind_of in self._declared:
-            rest, kind = dict(what), kind_of()
-            tenant = rest.pop("tenant", None)
-            known = {key: rest.pop(key) for key in WORK if key in rest}
-            name = given or kind or known["template"]
+        wanted: dict[tuple[str, str], tuple[Rule, dict[str, Any]]] = {}
+        for tenant, given, rule, how, kind_of in self._declared:
+            kind = kind_of()
+            name = given or kind or how["template"]
             if (tenant, name) in wanted:
                 raise InvalidInput(f"two schedules are named {name!r}: give @app.schedule a name of its own.")
-            wanted[tenant, name] = (rule, self._work(name, kind, **known, options=rest))
+            wanted[tenant, name] = (rule, self._work(name, kind, **how))
         changed = False
         for (tenant, name), (rule, work) in wanted.items():
             changed |= await self._save(tenant, name, rule, work, declared=True) != "unchanged"
         if prune:
-            for tenant in {None, *(tenant for tenant, _ in wanted)}:
+            for tenant in {self._app.settings.tenant, *(tenant for tenant, _ in wanted)}:
                 keep = [name for of, name in wanted if of == tenant]
                 gone = await schedules.prune(await self._app.open(), await self._app.tenant_id(tenant), keep)
                 if gone:
@@ -205,7 +205,8 @@ class Schedules:
             raise InvalidInput(f"missed is {missed!r}: need 'skip', 'once' or 'all'.")
         if overlap not in ("allow", "skip"):
             raise InvalidInput(f"overlap is {overlap!r}: need 'allow' or 'skip'.")
-        options = dict(options or {})
+        # What is None takes an option of the template away; without one there is nothing to take.
+        options = {key: value for key, value in (options or {}).items() if value is not None or template is not None}
         if overlap == "skip":
             options.setdefault("unique_key", f"schedule:{name}")
         text, kept = checked_kept(payload, options, max_bytes=self._app.settings.payload_max_bytes)

@@ -67,6 +67,10 @@ class Rule:
                 return list(found)
             window *= 4
 
+    def local(self, time: datetime) -> datetime:
+        """A time as the clocks of the rule's zone show it."""
+        return time.astimezone(_zone(self.time_zone))
+
     def _elapsed(self, moment: datetime) -> Iterator[datetime]:
         assert self.every_s is not None
         start, step = self.starts_at or EPOCH, timedelta(seconds=self.every_s)
