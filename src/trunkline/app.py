@@ -12,7 +12,19 @@ from typing import Any, Literal, Self, TypeVar
 from uuid import UUID
 
 from trunkline.embedded import EmbeddedServer
-from trunkline.engine import Enqueued, Heart, Operations, Producer, Registry, Stopped, Waiter, Worker, make_handler
+from trunkline.engine import (
+    Enqueued,
+    Heart,
+    Operations,
+    Producer,
+    Registry,
+    Schedules,
+    Stopped,
+    Templates,
+    Waiter,
+    Worker,
+    make_handler,
+)
 from trunkline.errors import InvalidInput, JobCancelled, JobFailed, NotFound, WaitTimeout
 from trunkline.model import JobView, NewJob, Policy, checked_name, new_job
 from trunkline.settings import Settings
@@ -31,6 +43,8 @@ class Trunkline(Operations):
     def __init__(self, database_url: str | None = None, *, settings: Settings | None = None, **overrides: Any) -> None:
         self.settings = settings or Settings.load(database_url=database_url, **overrides)
         self.registry = Registry()
+        self.schedules = Schedules(self)
+        self.templates = Templates(self)
         self._store: Store | None = None
         self._producer: Producer | None = None
         self._embedded: EmbeddedServer | None = None
@@ -95,6 +109,16 @@ class Trunkline(Operations):
 
         return declare
 
+    def schedule(self, cron: str | None = None, **what: Any) -> Callable[[F], F]:
+        """Declare a schedule beside its handler; it is written by name when a worker starts.
+
+        Args:
+            cron: five fields, or six with seconds first; or `every=` seconds.
+            what: every, start, tz, payload, missed, missed_limit, overlap, template, tenant and options of the job as of
+                `schedules.create`; `name=` (the kind's by default), and `kind=` where the function has no `@app.job`.
+        """
+        return self.schedules.declare(self.registry, cron, what)
+
     # -- life cycle ----------------------------------------------------------------
 
     async def open(self, *, migrate: bool | None = None) -> Store:
@@ -153,11 +177,14 @@ class Trunkline(Operations):
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         await self.close()
 
-    async def start_worker(self, *, concurrency: int | None = None, queues: Sequence[str] | None = None) -> Worker:
+    async def start_worker(
+        self, *, concurrency: int | None = None, queues: Sequence[str] | None = None, prune_schedules: bool = False
+    ) -> Worker:
         """Begin to run jobs in this process.
 
         Args:
             queues: serve these only, with every handler for whatever kind is found there; None: those of the handlers.
+            prune_schedules: take away schedules that code declared in this tenant and this code does not.
         Raises:
             InvalidInput: no handler is declared, or a worker runs already.
         """
@@ -170,6 +197,8 @@ class Trunkline(Operations):
         chosen = None if queues is None else [checked_name("queue", queue) for queue in queues]
         store = await self.open()
         signals, heart, _ = await self._present()
+        if await self.schedules.keep_declared(prune=prune_schedules):
+            heart.tick_soon()
         self._worker = Worker(
             store,
             signals,
@@ -230,20 +259,42 @@ class Trunkline(Operations):
 
     # -- jobs ------------------------------------------------------------------------
 
-    async def enqueue(self, kind: str, payload: Any = None, *, tenant: str | None = None, connection: Any = None, **options: Any) -> UUID:
+    async def enqueue(
+        self,
+        kind: str | None = None,
+        payload: Any = None,
+        *,
+        template: str | None = None,
+        tenant: str | None = None,
+        connection: Any = None,
+        **options: Any,
+    ) -> UUID:
         """Put one job in and answer its id; with a key that is held, the holder's id. Options: see model.new_job.
 
         Args:
+            template: instead of a kind: payload and options go over the template's (see Templates.job).
             connection: your own asyncpg, psycopg or SQLAlchemy connection with a transaction open: the job exists if and
                 only if that transaction commits.
         """
-        return (await self.enqueue_checked(kind, payload, tenant=tenant, connection=connection, **options)).id
+        return (await self.enqueue_checked(kind, payload, template=template, tenant=tenant, connection=connection, **options)).id
 
     async def enqueue_checked(
-        self, kind: str, payload: Any = None, *, tenant: str | None = None, connection: Any = None, **options: Any
+        self,
+        kind: str | None = None,
+        payload: Any = None,
+        *,
+        template: str | None = None,
+        tenant: str | None = None,
+        connection: Any = None,
+        **options: Any,
     ) -> Enqueued:
         """As `enqueue`, and also whether the job is new."""
-        job = new_job(kind, payload, max_bytes=self.settings.payload_max_bytes, **options)
+        if template is not None and kind is None:
+            job = await self.templates.job(template, payload, tenant=tenant, **options)
+        elif kind is not None and template is None:
+            job = new_job(kind, payload, max_bytes=self.settings.payload_max_bytes, **options)
+        else:
+            raise InvalidInput("enqueue needs a kind or a template, one of them.")
         await self.open()
         assert self._producer is not None
         if connection is not None:

@@ -8,10 +8,14 @@ import pytest
 
 from tests.support.until import until
 from trunkline import Trunkline
+from trunkline.engine import Heart
+from trunkline.engine.scheduler import Scheduler
 from trunkline.model import new_job
 from trunkline.settings import Settings
 from trunkline.store import Store, copy, work
+from trunkline.store import schedules as store_schedules
 from trunkline.store import sessions as store_sessions
+from trunkline.testing import DatabaseClock
 
 
 class Counted(Store):
@@ -119,3 +123,17 @@ async def test_an_idle_worker_makes_one_query_a_tick_and_nothing_else(trunkline_
 
     between = said[: len(said) - said[::-1].index(ticks)]
     assert {ticks} == set(between)
+
+
+async def test_a_schedule_costs_two_statements_when_it_is_due_and_none_before(trunkline_url):
+    """One asks which, one fires; the tick that says so is made anyway."""
+    async with Trunkline(settings=Settings.load({}, database_url=trunkline_url)) as app:
+        duty, clock = Scheduler(app.store, Heart(app.store)), DatabaseClock(app.store)
+        await app.schedules.create("s", "work", every=60)
+        await duty.round()
+        await clock.forward(61)
+        said: list[str] = []
+        app.store.fetch = noting(said, app.store.fetch)
+        await duty.round()
+
+    assert [store_schedules.DUE, store_schedules.FIRE] == said

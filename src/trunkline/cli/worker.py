@@ -30,6 +30,9 @@ def worker(
     queues: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Serve only these queues: a,b or repeated.", show_default=False)
     ] = None,
+    prune_schedules: Annotated[
+        bool, typer.Option("--prune-schedules", help="Take away schedules that code declared and this application does not.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Run the handlers of an application. Ctrl-C stops it: running jobs finish, or are handed back."""
@@ -38,10 +41,13 @@ def worker(
         raise typer.BadParameter(f"{application!r}: need module:app, such as tasks:app.", param_hint="MODULE:APP")
     with refusals(as_json=as_json):  # before a loop runs, as the module may want one of its own
         app = load(module, attribute)
-    leave(carry_out(_work(app, application, concurrency, names(queues) if queues else None, as_json=as_json), as_json=as_json))
+    wanted = names(queues) if queues else None
+    leave(carry_out(_work(app, application, concurrency, wanted, prune_schedules=prune_schedules, as_json=as_json), as_json=as_json))
 
 
-async def _work(app: Trunkline, name: str, concurrency: int | None, queues: list[str] | None, *, as_json: bool) -> int:
+async def _work(
+    app: Trunkline, name: str, concurrency: int | None, queues: list[str] | None, *, prune_schedules: bool, as_json: bool
+) -> int:
     from trunkline.cli import serve, welcome
     from trunkline.cli.interrupts import Interrupts, Stopped
     from trunkline.cli.reach import LOG_LEVEL
@@ -56,7 +62,8 @@ async def _work(app: Trunkline, name: str, concurrency: int | None, queues: list
         interrupts = stack.enter_context(Interrupts())
         try:
             await interrupts.unless_asked(_open(app, stack, voice))
-            worker = await interrupts.unless_asked(app.start_worker(concurrency=concurrency, queues=queues))
+            starting = app.start_worker(concurrency=concurrency, queues=queues, prune_schedules=prune_schedules)
+            worker = await interrupts.unless_asked(starting)
         except Stopped:
             voice.say("Stopped before everything was up.")
             return 130

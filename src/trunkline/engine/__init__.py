@@ -6,6 +6,8 @@ from trunkline.engine.heart import Heart
 from trunkline.engine.operations import Operations
 from trunkline.engine.producer import Enqueued, Producer
 from trunkline.engine.reach import Reach
+from trunkline.engine.schedules import Schedules
+from trunkline.engine.templates import Templates
 from trunkline.engine.waiter import Waiter
 from trunkline.engine.worker import Stopped, Worker
 
@@ -18,7 +20,9 @@ __all__ = [
     "Producer",
     "Reach",
     "Registry",
+    "Schedules",
     "Stopped",
+    "Templates",
     "Waiter",
     "Worker",
     "current_job",

@@ -96,6 +96,12 @@ class Job:
         return {} if self._options is None else decode(self._options)
 
     @property
+    def scheduled_for(self) -> datetime | None:
+        """The time at which its schedule was due, however late this runs; None: no schedule made it."""
+        due_at = self.options.get("scheduled_for")
+        return None if due_at is None else datetime.fromisoformat(due_at)
+
+    @property
     def created_at(self) -> datetime:
         """When it was enqueued, from its UUIDv7; milliseconds."""
         return datetime.fromtimestamp((self.id.int >> 80) / 1000, UTC)

@@ -25,6 +25,7 @@ from trunkline.engine.heart import Heart
 from trunkline.engine.pools import Pools
 from trunkline.engine.reporter import Reporter
 from trunkline.engine.runner import Runner
+from trunkline.engine.scheduler import Scheduler
 from trunkline.errors import TrunklineError, Unflushed
 from trunkline.observe.counts import Counts
 from trunkline.store import Signals, Store, sessions, work
@@ -102,6 +103,7 @@ class Worker:
             self._reporter.run,
             self._runner.watch_deadlines,
             self._keep_history,
+            Scheduler(self._store, self._heart).run,
         ]
         if self._shared:
             loops.append(self._follow_tenants)

@@ -80,7 +80,8 @@ def new_job(
         run_at: aware time; `delay`, seconds or a timedelta, may be given instead and counts by the database's clock.
         options: retry_limit, retry_delay, retry_backoff, retry_max_delay, retry_jitter, timeout, expires_at,
             idempotency_window, unique_for, unique_replace, dead_letter, traceparent; durations in seconds;
-            limit_key, ordering_key (text up to 200), depends_on (job ids), on_parent_failure (cancel, fail, run), batch_id.
+            limit_key, ordering_key (text up to 200), depends_on (job ids), on_parent_failure (cancel, fail, run), batch_id;
+            schedule, scheduled_for (what a schedule's firing notes: its name and the due time).
     Raises:
         InvalidInput, InvalidPayload, BadId: name the value and what is accepted.
     """
@@ -158,11 +159,11 @@ def _options(options: dict[str, Any], unique_key: str | None) -> str | None:
             kept[name] = value
         elif name == "dead_letter":
             kept[name] = checked_name("dead_letter queue", value)
-        elif name == "expires_at" and isinstance(value, datetime) and value.tzinfo is not None:
+        elif name in ("expires_at", "scheduled_for") and isinstance(value, datetime) and value.tzinfo is not None:
             kept[name] = value.astimezone(UTC).isoformat()
         elif name == "traceparent":
             kept[name] = _checked_text(name, value, 100)
-        elif name in ("limit_key", "ordering_key"):
+        elif name in ("limit_key", "ordering_key", "schedule"):
             kept[name] = _checked_text(name, value, 200)
         elif name == "batch_id":
             kept[name] = str(as_uuid(value))

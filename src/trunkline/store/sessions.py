@@ -13,7 +13,7 @@ from trunkline.store.pool import Store
 
 OPEN = "select trunkline.open_session($1, $2)"
 CLOSE = "select trunkline.close_session($1)"
-TICK = "select * from trunkline.tick($1, $2, $3, $4)"
+TICK = "select t.*, trunkline.schedules_due_in() from trunkline.tick($1, $2, $3, $4) as t"
 SLEEP_ON = "select trunkline.sleep_on($1, $2)"
 WATCH = "select trunkline.watch($1, $2)"
 PROMOTE = "select trunkline.promote($1)"
@@ -25,7 +25,7 @@ RENEW = "select trunkline.renew($1, $2)"
 
 
 class Tick(NamedTuple):
-    """Columns of sql tick(), in their order; see there."""
+    """Columns of sql tick(), in their order, and the answer of schedules_due_in(); see there."""
 
     alive: bool
     ord_now: int
@@ -34,6 +34,7 @@ class Tick(NamedTuple):
     due_in_s: float | None
     work: list[int] | None
     cancels: list[str] | None
+    schedules_in_s: float | None = None
 
 
 async def open_session(store: Store, name: str, ttl_s: float) -> int:

@@ -14,6 +14,7 @@ from trunkline.cli.reach import listed
 from trunkline.errors import SchemaOutdated
 from trunkline.store import Store, inspect
 from trunkline.store import migrate as migrations
+from trunkline.store import schedules as kept_schedules
 from trunkline.store.inspect import MOST, SessionHealth, TableHealth
 
 DEAD_ROWS_WARN = 100_000  # autovacuum starts at 5,000 and 2 %: this many means it does not keep up
@@ -157,3 +158,18 @@ def dead(count: int, oldest: datetime | None) -> Finding:
 
 def _bounded(count: int) -> str:
     return f"{MOST:,} or more" if count >= MOST else f"{count:,}"
+
+
+async def schedules(store: Store) -> list[Finding]:
+    """Whether what should be fired is fired."""
+    count, trouble = await kept_schedules.trouble(store)
+    findings = [
+        Finding(
+            "schedule",
+            "warn",
+            show.short(f"{tenant}/{name}: {error or f'due {show.span(late_s or 0)} ago and not fired'}", 300),
+            f"Look at it: trunkline schedules show {name}" if error else "Worker processes fire schedules: start one.",
+        )
+        for tenant, name, error, late_s in trouble
+    ]
+    return findings or [Finding("schedules", "ok", f"{count} of them, none in trouble" if count else "none")]
