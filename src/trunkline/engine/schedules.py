@@ -99,26 +99,26 @@ class Schedules:
 
     async def pause(self, name: str, *, tenant: str | None = None) -> bool:
         """Fire no more; exact at commit. What falls due meanwhile is not made up for. False: it was paused."""
-        return await schedules.pause(await self._app.open(), await self._app.tenant_id(tenant), name, True)
+        return await schedules.pause(await self._app.open(), await self._app.known_tenant_id(tenant), name, True)
 
     async def resume(self, name: str, *, tenant: str | None = None) -> bool:
         """Undo `pause`: the next time is the first one from now on. False: it was not paused."""
-        return await schedules.pause(await self._app.open(), await self._app.tenant_id(tenant), name, False)
+        return await schedules.pause(await self._app.open(), await self._app.known_tenant_id(tenant), name, False)
 
     async def delete(self, name: str, *, tenant: str | None = None) -> bool:
         """Take it away with the memory of its firings; its jobs stay. False: there was none."""
-        return await schedules.delete(await self._app.open(), await self._app.tenant_id(tenant), name)
+        return await schedules.delete(await self._app.open(), await self._app.known_tenant_id(tenant), name)
 
     async def get(self, name: str, *, tenant: str | None = None) -> ScheduleView:
         """One schedule; NotFound when this tenant has none of that name."""
-        found = await schedules.get(await self._app.open(), await self._app.tenant_id(tenant), name)
+        found = await schedules.get(await self._app.open(), await self._app.known_tenant_id(tenant), name)
         if found is None:
             raise NotFound(f"schedule {name[:80]!r}: this tenant has none of that name.")
         return found
 
     async def list(self, *, tenant: str | None = None) -> builtins.list[ScheduleView]:
         """The tenant's schedules by name, at most 1,000."""
-        return await schedules.schedules(await self._app.open(), await self._app.tenant_id(tenant))
+        return await schedules.schedules(await self._app.open(), await self._app.known_tenant_id(tenant))
 
     async def next(self, name: str, count: int = 5, *, tenant: str | None = None) -> builtins.list[datetime]:
         """The next `count` due times (1..1000) in UTC by its rule, also while it is paused; fewer where there are no more."""
@@ -128,11 +128,11 @@ class Schedules:
 
     async def firings(self, name: str, limit: int = 20, *, tenant: str | None = None) -> builtins.list[Firing]:
         """What it fired, newest due time first; remembered as long as history."""
-        return await schedules.firings(await self._app.open(), await self._app.tenant_id(tenant), name, whole("limit", limit, 1, 1000))
+        return await schedules.firings(await self._app.open(), await self._app.known_tenant_id(tenant), name, whole("limit", limit, 1, 1000))
 
     async def run_now(self, name: str, *, tenant: str | None = None) -> UUID:
         """Make its job now, whatever the rule says, also while it is paused; the job that stands for it."""
-        return (await schedules.run(await self._app.open(), await self._app.tenant_id(tenant), name))[0]
+        return (await schedules.run(await self._app.open(), await self._app.known_tenant_id(tenant), name))[0]
 
     # -- declared by code --------------------------------------------------------------
 

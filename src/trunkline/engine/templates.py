@@ -40,18 +40,18 @@ class Templates:
 
     async def get(self, name: str, *, tenant: str | None = None) -> TemplateView:
         """One template; NotFound when this tenant has none of that name."""
-        found = await templates.get(await self._app.open(), await self._app.tenant_id(tenant), name)
+        found = await templates.get(await self._app.open(), await self._app.known_tenant_id(tenant), name)
         if found is None:
             raise NotFound(f"template {name[:80]!r}: this tenant has none of that name.")
         return found
 
     async def list(self, *, tenant: str | None = None) -> builtins.list[TemplateView]:
         """The tenant's templates by name, at most 1,000."""
-        return await templates.templates(await self._app.open(), await self._app.tenant_id(tenant))
+        return await templates.templates(await self._app.open(), await self._app.known_tenant_id(tenant))
 
     async def delete(self, name: str, *, tenant: str | None = None) -> bool:
         """Take one away; jobs made from it stay. False: there was none."""
-        return await templates.delete(await self._app.open(), await self._app.tenant_id(tenant), name)
+        return await templates.delete(await self._app.open(), await self._app.known_tenant_id(tenant), name)
 
     async def job(self, name: str, payload: Any = None, *, tenant: str | None = None, **options: Any) -> NewJob:
         """A job from a template, not yet enqueued: give it to `enqueue_many`.
@@ -64,6 +64,6 @@ class Templates:
         """
         most = self._app.settings.payload_max_bytes
         text = None if payload is None else encode(payload, max_bytes=most)
-        kind, merged, kept = await templates.expand(await self._app.open(), await self._app.tenant_id(tenant), name, text)
+        kind, merged, kept = await templates.expand(await self._app.open(), await self._app.known_tenant_id(tenant), name, text)
         together = {key: value for key, value in {**kept, **options}.items() if value is not None}
         return new_job(kind, merged, max_bytes=most, **together)
