@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from trunkline.app import Trunkline
     from trunkline.engine import Enqueued, Job
-    from trunkline.model import Fail, JobView, NewJob, Policy, RetryAfter, Snooze, new_job
+    from trunkline.model import BatchView, Fail, JobView, NewJob, Policy, RetryAfter, Snooze, new_job
 
-__all__ = ["Enqueued", "Fail", "Job", "JobView", "NewJob", "Policy", "RetryAfter", "Snooze", "Trunkline", "new_job"]
+__all__ = ["BatchView", "Enqueued", "Fail", "Job", "JobView", "NewJob", "Policy", "RetryAfter", "Snooze", "Trunkline", "new_job"]
 
 _HOMES = {
     "Trunkline": "trunkline.app",
     "Enqueued": "trunkline.engine",
     "Job": "trunkline.engine",
-    **dict.fromkeys(("Fail", "JobView", "NewJob", "Policy", "RetryAfter", "Snooze", "new_job"), "trunkline.model"),
+    **dict.fromkeys(("BatchView", "Fail", "JobView", "NewJob", "Policy", "RetryAfter", "Snooze", "new_job"), "trunkline.model"),
 }
 
 
