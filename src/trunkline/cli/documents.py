@@ -1,7 +1,7 @@
 """Jobs and queues as JSON documents: the field names of the REST API, so that a script reads both alike.
 
 Always true: names of ours are camelCase; payload, result, error, progress and options are passed on as they are.
-Called by: enqueue, jobs, dead_letters, queues, watch.
+Called by: enqueue, jobs, dead_letters, queues, batches, watch.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from trunkline.model import JobView
+    from trunkline.model import BatchView, JobView
     from trunkline.store.read import QueueView
 
 
@@ -46,4 +46,24 @@ def queue_document(queue: QueueView) -> dict[str, Any]:
         "deferred": queue.deferred,
         "active": queue.active,
         "failed": queue.failed,
+    }
+
+
+def batch_document(batch: BatchView) -> dict[str, Any]:
+    """A batch with its counts."""
+    return {
+        "id": batch.id,
+        "name": batch.name,
+        "state": batch.state,
+        "done": batch.is_done,
+        "total": batch.total,
+        "completed": batch.completed,
+        "failed": batch.failed,
+        "cancelled": batch.cancelled,
+        "createdAt": batch.created_at,
+        "sealedAt": batch.sealed_at,
+        "cancelledAt": batch.cancelled_at,
+        "doneAt": batch.done_at,
+        "successJobId": batch.success_job,
+        "completeJobId": batch.complete_job,
     }
