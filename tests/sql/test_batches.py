@@ -291,7 +291,7 @@ async def test_a_callback_that_is_refused_costs_no_report_and_is_sent_later(queu
 
 
 async def test_cancelling_a_batch_ends_what_waits_and_asks_what_runs(queue):
-    """In slices; nobody joins any more, and the batch is done when the last one has ended."""
+    """It is closed first, then in slices; nobody joins any more, and the batch is done when the last one has ended."""
     batch_id, ids = await filled(queue, 5, seal=False, complete=True)
     await queue.claim(1)
     after, answers = None, []
@@ -305,7 +305,7 @@ async def test_cancelling_a_batch_ends_what_waits_and_asks_what_runs(queue):
     before = await counts(queue, batch_id)
     await work.settle(queue.store, queue.tenant_id, ids[:1], [1], ["cancelled"], [None], [None])
 
-    assert [(1, 1), (2, 0), (1, 0)] == answers
+    assert [(0, 0), (1, 1), (2, 0), (1, 0)] == answers
     assert ("cancelling", 5, 0, 0, 4) == before
     assert ("done", 5, 0, 0, 5) == await counts(queue, batch_id)
     assert 1 == len(await calls(queue))

@@ -67,10 +67,12 @@ begin
      where x.state is null or x.state <> 1 and e.policy <> 0                                    -- a parent that ended well enough holds nobody
         on conflict (tenant_id, parent_id, child_id) do nothing
     returning child_id
-  ), from_ready as (
-    delete from trunkline.ready as r where r.tenant_id = p_tenant_id and r.job_id in (select t.child_id from tied as t) returning r.*
+  )
+  select array_agg(distinct t.child_id) into v_children from tied as t;
+  with from_ready as (
+    delete from trunkline.ready as r where r.tenant_id = p_tenant_id and r.job_id = any (v_children) returning r.*
   ), from_deferred as (
-    delete from trunkline.deferred as d where d.tenant_id = p_tenant_id and d.job_id in (select t.child_id from tied as t) returning d.*
+    delete from trunkline.deferred as d where d.tenant_id = p_tenant_id and d.job_id = any (v_children) returning d.*
   )
   insert into trunkline.deferred (tenant_id, job_id, run_at, queue_id, attempt, priority, failures, traits, reason)
   select p_tenant_id, m.job_id, null, m.queue_id, m.attempt, m.priority, m.failures, m.traits, 'waiting'
@@ -151,7 +153,7 @@ begin
     states := states || v_states;
     v_left := array(select u.id from unnest(v_left) as u (id) where u.id <> all (coalesce(v_found, '{}')));
     exit when cardinality(v_left) = 0;
-    v_found := array(select u.id from unnest(v_left) as u (id) where not exists (select from trunkline.job as j where j.tenant_id = p_tenant_id and j.id = u.id));
+    v_found := array(select u.id from unnest(v_left) as u (id) where (select true from trunkline.job as j where j.tenant_id = p_tenant_id and j.id = u.id limit 1) is null);
     if cardinality(v_found) > 0 then
       raise exception using errcode = 'TL004',
         message = format('depends_on names %s: this tenant has no such job. Put parents in before their children, or together', array_to_string(v_found[1:10], ', '));

@@ -12,15 +12,16 @@
 -- What counts are at this moment, the row's and those of its deltas, in one snapshot.
 create or replace function trunkline.batch_counts(
   p_tenant_id bigint, p_batch_id uuid, out total integer, out completed integer, out failed integer, out cancelled integer, out remaining integer)
-language sql stable security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
-  select c.total, c.completed, c.failed, c.cancelled, c.total - c.completed - c.failed - c.cancelled
+language plpgsql security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
+begin
+  select c.total, c.completed, c.failed, c.cancelled, c.total - c.completed - c.failed - c.cancelled into total, completed, failed, cancelled, remaining
     from (select (b.total + coalesce(sum(d.total), 0))::integer as total, (b.completed + coalesce(sum(d.completed), 0))::integer as completed,
                  (b.failed + coalesce(sum(d.failed), 0))::integer as failed, (b.cancelled + coalesce(sum(d.cancelled), 0))::integer as cancelled
             from trunkline.batch as b
             left join trunkline.batch_delta as d on d.tenant_id = b.tenant_id and d.batch_id = b.batch_id
            where b.tenant_id = p_tenant_id and b.batch_id = p_batch_id
-           group by b.tenant_id, b.batch_id) as c
-$$;
+           group by b.tenant_id, b.batch_id) as c;
+end $$;
 
 -- Children that ended, or (p_sign -1) that were put back by hand: one delta per batch, then a look at each. Arrays in parallel.
 create or replace function trunkline.leave_batches(p_tenant_id bigint, p_job_ids uuid[], p_states smallint[], p_sign integer default 1) returns uuid[]
@@ -40,7 +41,7 @@ begin
     insert into trunkline.batch_delta (tenant_id, batch_id, completed, failed, cancelled)
     select p_tenant_id, c.batch_id, p_sign * count(*) filter (where c.state = 1), p_sign * count(*) filter (where c.state = 2), p_sign * count(*) filter (where c.state = 3)
       from child as c
-     where exists (select from trunkline.batch as b where b.tenant_id = p_tenant_id and b.batch_id = c.batch_id)    -- it may be forgotten
+     where (select true from trunkline.batch as b where b.tenant_id = p_tenant_id and b.batch_id = c.batch_id)      -- it may be forgotten
      group by c.batch_id
     returning batch_id
   )
@@ -147,21 +148,26 @@ begin
   perform trunkline.end_more_children(10);
 end $$;
 
--- Cancels what is left of a batch, a slice of its children behind `p_after` at a time; `last` null: that was all. The first call closes
--- the batch: no job can join any more, and when all have ended it is done, with its on_complete.
+-- Cancels what is left of a batch. The first call (`p_after` null) closes it: no job can join any more, and when all have ended it is
+-- done, with its on_complete. Each further one cancels a slice of its children, behind the `last` of the call before; null: that was all.
+-- The batch's lock is not held while children are: reports take it last.
 create or replace function trunkline.cancel_batch(
   p_tenant_id bigint, p_batch_id uuid, p_reason text, p_after uuid, p_limit integer, out last uuid, out cancelled integer, out requested integer)
 language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
 declare
-  v_now timestamptz := trunkline.now();
   v_ids uuid[];
 begin
-  update trunkline.batch as b set cancelled_at = v_now, sealed_at = coalesce(b.sealed_at, v_now)
-   where b.tenant_id = p_tenant_id and b.batch_id = p_batch_id and b.done_at is null and b.cancelled_at is null;
-  if not found and not exists (select from trunkline.batch as b where b.tenant_id = p_tenant_id and b.batch_id = p_batch_id) then
-    raise exception using errcode = 'TL004', message = format('batch %s: this tenant has no such batch', p_batch_id);
+  cancelled := 0; requested := 0;
+  if p_after is null then
+    update trunkline.batch as b set cancelled_at = trunkline.now(), sealed_at = coalesce(b.sealed_at, trunkline.now())
+     where b.tenant_id = p_tenant_id and b.batch_id = p_batch_id and b.done_at is null and b.cancelled_at is null;
+    if not found and not exists (select from trunkline.batch as b where b.tenant_id = p_tenant_id and b.batch_id = p_batch_id) then
+      raise exception using errcode = 'TL004', message = format('batch %s: this tenant has no such batch', p_batch_id);
+    end if;
+    last := '00000000-0000-0000-0000-000000000000';
+    return;
   end if;
-  v_ids := array(select c.job_id from trunkline.batch_job as c where c.tenant_id = p_tenant_id and c.batch_id = p_batch_id and (p_after is null or c.job_id > p_after)
+  v_ids := array(select c.job_id from trunkline.batch_job as c where c.tenant_id = p_tenant_id and c.batch_id = p_batch_id and c.job_id > p_after
                   order by c.job_id limit p_limit);
   select count(*) filter (where c.answer = 'cancelled'), count(*) filter (where c.answer = 'requested') into cancelled, requested
     from trunkline.cancel(p_tenant_id, v_ids, p_reason) as c;
@@ -185,7 +191,8 @@ end $$;
 
 -- Batches that were done before retention began, up to 1,000 a round. Their jobs go with their slices of history.
 create or replace function trunkline.forget_batches(p_retention_s float8) returns integer
-language sql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
+language sql security definer
+set search_path = pg_catalog, pg_temp set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
   with old as (
     select b.tenant_id, b.batch_id from trunkline.batch as b where b.done_at < trunkline.now() - make_interval(secs => p_retention_s)
      order by b.done_at limit 1000 for update skip locked

@@ -1,5 +1,6 @@
 -- What the end of a parent means for its children: released, or ended with it.
 --
+-- Lateral, offset and limit fix the order of joins and the way each table is entered: statistics of these tables are always wrong.
 -- Lock order: unique keys of the jobs that end, then every child that is touched, in the order of their ids; whoever ends another
 -- parent of the same child waits there, and sees with its next statement that the other's edge is gone. Thus exactly one of them
 -- releases the child. All jobs that end because of each other are found and locked together, not level by level.
@@ -14,14 +15,14 @@ as $$
   with recursive falling (job_id, by, state) as (
     select e.child_id, e.parent_id, e.on_failure
       from unnest(p_parents, p_states) as p (id, state)
-      join trunkline.dependency as e on e.tenant_id = p_tenant_id and e.parent_id = p.id
-      join trunkline.deferred as d on d.tenant_id = p_tenant_id and d.job_id = e.child_id and d.reason = 'waiting'
+     cross join lateral (select * from trunkline.dependency as e where e.tenant_id = p_tenant_id and e.parent_id = p.id offset 0) as e
+     cross join lateral (select from trunkline.deferred as d where d.tenant_id = p_tenant_id and d.job_id = e.child_id and d.reason = 'waiting' limit 1) as d
      where p.state <> 1 and e.on_failure <> 0
      union
     select e.child_id, e.parent_id, e.on_failure
       from falling as f
-      join trunkline.dependency as e on e.tenant_id = p_tenant_id and e.parent_id = f.job_id
-      join trunkline.deferred as d on d.tenant_id = p_tenant_id and d.job_id = e.child_id and d.reason = 'waiting'
+     cross join lateral (select * from trunkline.dependency as e where e.tenant_id = p_tenant_id and e.parent_id = f.job_id offset 0) as e
+     cross join lateral (select from trunkline.deferred as d where d.tenant_id = p_tenant_id and d.job_id = e.child_id and d.reason = 'waiting' limit 1) as d
      where e.on_failure <> 0
   )
   select distinct on (s.job_id) s.job_id, s.by, s.state from (select * from falling limit 5000) as s order by s.job_id, s.by
@@ -62,7 +63,7 @@ begin
   perform trunkline.release_children(p_tenant_id, v_parents, v_touched);
   insert into trunkline.ended_parent (tenant_id, job_id, state)
   select p_tenant_id, u.id, u.state from unnest(v_parents, v_states) as u (id, state)
-   where exists (select from trunkline.dependency as e where e.tenant_id = p_tenant_id and e.parent_id = u.id)
+   where (select true from trunkline.dependency as e where e.tenant_id = p_tenant_id and e.parent_id = u.id limit 1)
       on conflict (tenant_id, job_id) do nothing;
 end $$;
 
@@ -115,7 +116,8 @@ declare
   v_queue_ids integer[];
 begin
   with cut as (
-    delete from trunkline.dependency as e where e.tenant_id = p_tenant_id and e.parent_id = any (p_parents) and e.child_id = any (p_children) returning e.child_id, e.run_at
+    delete from trunkline.dependency as e
+     where e.tenant_id = p_tenant_id and e.parent_id = any (p_parents) and (e.child_id in (select c from unnest(p_children) as c)) is true returning e.child_id, e.run_at
   )
   select jsonb_object_agg(c.child_id, c.run_at) filter (where c.run_at is not null) into v_run_ats from cut as c;
   perform pg_current_xact_id();
@@ -123,7 +125,7 @@ begin
   with free as (
     delete from trunkline.deferred as d
      where d.tenant_id = p_tenant_id and d.job_id = any (p_children) and d.reason = 'waiting'
-       and not exists (select from trunkline.dependency as e where e.tenant_id = p_tenant_id and e.child_id = d.job_id)
+       and (select true from trunkline.dependency as e where e.tenant_id = p_tenant_id and e.child_id = d.job_id limit 1) is null
     returning d.*
   ), timed as (
     select f.*, coalesce((v_run_ats ->> f.job_id::text)::timestamptz, v_now + make_interval(secs => (j.options ->> 'delay')::float8)) as at
