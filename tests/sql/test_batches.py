@@ -75,6 +75,19 @@ async def test_a_batch_is_done_when_its_last_child_has_ended(queue):
     assert {"id": str(batch_id), "name": None, "event": "complete", "total": 3, "completed": 3, "failed": 0, "cancelled": 0} == said[0]
 
 
+async def test_those_who_watch_are_told_at_once(queue, sessions):
+    """With the batch's id, in the signal for jobs that ended."""
+    batch_id, (child,) = await filled(queue, 1)
+    await queue.store.fetch("select trunkline.watch($1, $2)", queue.session_id, [queue.tenant_id])
+    listening = await sessions.connect()
+    heard: list[str] = []
+    await listening.add_listener("trunkline:signals", lambda *said: heard.append(said[3]))
+    await queue.complete(await queue.claim_one())
+    await listening.fetch("select 1")
+
+    assert {f"ended {queue.tenant_id} {batch_id}", f"ended {queue.tenant_id} {child}"} == set(heard)
+
+
 async def test_a_batch_with_failures_is_complete_and_no_success(queue):
     """Failed and cancelled children end it too."""
     batch_id, (_, second, _) = await filled(queue, 3, success=True, complete=True)
