@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from trunkline.app import Trunkline
     from trunkline.engine import Enqueued, Job
-    from trunkline.model import Fail, JobView, NewJob, Policy, RetryAfter, ScheduleView, Snooze, TemplateView, new_job
+    from trunkline.model import BatchView, Fail, JobView, NewJob, Policy, RetryAfter, ScheduleView, Snooze, TemplateView, new_job
 
 __all__ = [
+    "BatchView",
     "Enqueued",
     "Fail",
     "Job",
@@ -39,7 +40,8 @@ _HOMES = {
     "Enqueued": "trunkline.engine",
     "Job": "trunkline.engine",
     **dict.fromkeys(
-        ("Fail", "JobView", "NewJob", "Policy", "RetryAfter", "ScheduleView", "Snooze", "TemplateView", "new_job"), "trunkline.model"
+        ("BatchView", "Fail", "JobView", "NewJob", "Policy", "RetryAfter", "ScheduleView", "Snooze", "TemplateView", "new_job"),
+        "trunkline.model",
     ),
 }
 

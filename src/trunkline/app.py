@@ -13,7 +13,9 @@ from uuid import UUID
 
 from trunkline.embedded import EmbeddedServer
 from trunkline.engine import (
+    Batches,
     Enqueued,
+    Flows,
     Heart,
     Operations,
     Producer,
@@ -45,6 +47,8 @@ class Trunkline(Operations):
         self.registry = Registry()
         self.schedules = Schedules(self)
         self.templates = Templates(self)
+        self.batches = Batches(self)
+        self.flows = Flows(self)
         self._store: Store | None = None
         self._producer: Producer | None = None
         self._embedded: EmbeddedServer | None = None
@@ -335,12 +339,16 @@ class Trunkline(Operations):
         """The job, as soon as it has ended, however it did. Raises WaitTimeout and NotFound as `wait` does."""
         job = await self.get(job_id, tenant=tenant)
         if not job.is_terminal:
-            _, _, waiter = await self._present()
             try:
-                await waiter.wait_ended(job.tenant_id, job.id, timeout)
+                await self.ended(job.tenant_id, job.id, timeout)
             except TimeoutError:
                 raise WaitTimeout(
                     f"job {job.id} is still {job.state} after {timeout:g} s. Wait again, or look at it: trunkline jobs show {job.id}"
                 ) from None
             job = await self.get(job_id, tenant=tenant)
         return job
+
+    async def ended(self, tenant_id: int, identity: UUID, timeout_s: float | None) -> None:
+        """Return when this job or batch has ended; TimeoutError when it had not in time."""
+        _, _, waiter = await self._present()
+        await waiter.wait_ended(tenant_id, identity, timeout_s)

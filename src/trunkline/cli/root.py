@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from trunkline.cli import show
+from trunkline.cli.batches import batches
 from trunkline.cli.bench import bench
 from trunkline.cli.config import config, version
 from trunkline.cli.dead_letters import dead_letters
@@ -57,6 +58,7 @@ root.add_typer(jobs, name="jobs", rich_help_panel=USE)
 root.add_typer(queues, name="queues", rich_help_panel=USE)
 root.add_typer(schedules, name="schedules", rich_help_panel=USE)
 root.add_typer(templates, name="templates", rich_help_panel=USE)
+root.add_typer(batches, name="batches", rich_help_panel=USE)
 root.add_typer(dead_letters, name="dead-letters", rich_help_panel=USE)
 root.command(rich_help_panel=OPERATE)(doctor)
 root.add_typer(config, name="config", rich_help_panel=OPERATE)

@@ -1,6 +1,8 @@
 """Moves jobs: gather enqueues, claim to capacity, run, ack in batches, keep leases, do the periodic duties."""
 
+from trunkline.engine.batches import Batches, BatchSent, OpenBatch
 from trunkline.engine.context import Job, current_job
+from trunkline.engine.flows import Flows
 from trunkline.engine.handlers import Handler, Registry, make_handler
 from trunkline.engine.heart import Heart
 from trunkline.engine.operations import Operations
@@ -12,10 +14,14 @@ from trunkline.engine.waiter import Waiter
 from trunkline.engine.worker import Stopped, Worker
 
 __all__ = [
+    "BatchSent",
+    "Batches",
     "Enqueued",
+    "Flows",
     "Handler",
     "Heart",
     "Job",
+    "OpenBatch",
     "Operations",
     "Producer",
     "Reach",

@@ -12,11 +12,14 @@ from typing import Any
 from uuid import UUID
 
 from trunkline.engine.handlers import Handler
+from trunkline.engine.patience import patiently
 from trunkline.engine.reporter import Reporter
 from trunkline.errors import InvalidInput, LeaseLost
-from trunkline.model import Claimed
+from trunkline.model import Claimed, family, new_job
 from trunkline.model.payload import decode, encode
-from trunkline.store import Store, foreign, work
+from trunkline.store import Store, enqueue, foreign, read, work
+from trunkline.store.batches import JOB_TYPES
+from trunkline.store.read import Parent
 
 current_job: ContextVar[Job | None] = ContextVar("trunkline_job", default=None)
 
@@ -36,6 +39,7 @@ class Job:
         "_options",
         "_payload_text",
         "_reporter",
+        "_spawned",
         "_store",
         "attempt",
         "begun",
@@ -69,6 +73,7 @@ class Job:
         self.task: asyncio.Task[None] | None = None
         self._store = store
         self._reporter = reporter
+        self._spawned = 0
 
     @property
     def kind(self) -> str:
@@ -145,6 +150,41 @@ class Job:
         """The value the last attempt kept, or None."""
         text = await work.checkpoint(self._store, self.tenant_id, self.id)
         return None if text is None else decode(text)
+
+    @property
+    def batch(self) -> dict[str, Any] | None:
+        """In a callback of a batch, what became of it: id, name, event (success or complete), total, completed, failed, cancelled."""
+        return self.options.get("batch")
+
+    async def parents(self) -> dict[UUID, Parent]:
+        """The jobs that this one waited for, with their results; one whose retention is over is missing."""
+        return await read.parents(self._store, self.tenant_id, [UUID(parent) for parent in self.options.get("depends_on", ())])
+
+    async def spawn(
+        self, kind: str, payload: Any = None, *, key: str | None = None, after: bool = True, connection: Any = None, **options: Any
+    ) -> UUID:
+        """Put in a job that runs when this one has completed; if this one belongs to a batch, so does it. Options: see model.new_job.
+
+        A further attempt of this job finds the jobs that earlier attempts spawned instead of making them again: by `key`, or
+        else by their order. Give keys where the order may differ from attempt to attempt.
+
+        Args:
+            after: False: it may run at once.
+            connection: your own connection with a transaction open; the job exists if and only if that commits.
+        """
+        self._spawned += 1
+        options.setdefault("idempotency_key", f"{self.id}/{key or self._spawned}")
+        options.setdefault("batch_id", self.options.get("batch_id"))
+        job = new_job(kind, payload, max_bytes=self._store.settings.payload_max_bytes, **options)
+        if after:
+            job = family.after(job, [self.id])
+        if connection is None:
+            sent = await patiently(lambda: enqueue.jobs(self._store, self.tenant_id, [job]), self._store.settings.command_timeout_s)
+            return sent[0][0]
+        rows = await foreign.rows(
+            connection, self._store.sql(enqueue.JOBS), (self.tenant_id, *map(list, enqueue.arguments([job]))), ("bigint", *JOB_TYPES)
+        )
+        return UUID(str(rows[0][0]))
 
     async def complete(self, result: Any = None, *, connection: Any) -> None:
         """End this job as completed inside the caller's own open transaction: both commit, or neither.

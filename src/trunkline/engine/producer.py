@@ -1,7 +1,7 @@
 """Puts jobs in: one awaited call, many at once, or on the caller's own connection.
 
 Callers that enqueue at the same moment share a flush: while one statement is under way the next gathers. They share it with
-their own kind only: a job with a key may have to wait for somebody's open transaction, and neither jobs without keys nor
+their own kind only: a job with a key, a parent or a batch may have to wait for somebody's open transaction, and neither jobs without nor
 other tenants wait along.
 Always true: a call returns only when its jobs are committed, or raises and says whether to try again; a flush whose answer
 was lost is repeated with the same ids, which changes nothing if it had been committed.
@@ -20,6 +20,7 @@ import structlog
 from trunkline.engine.intake import Intake
 from trunkline.errors import TrunklineError, Unavailable
 from trunkline.model import NewJob
+from trunkline.model.family import is_tied, parents_first
 from trunkline.store import Store, copy, enqueue, foreign, sessions
 
 COPY_FROM = 200  # jobs; below, the function call is faster (docs/performance.md)
@@ -70,7 +71,7 @@ class Producer:
         Raises:
             Unavailable: the database was away for the whole timeout; the job may or may not exist: enqueue again with its id.
         """
-        keyed = job.idempotency_key is not None or job.unique_key is not None
+        keyed = job.idempotency_key is not None or job.unique_key is not None or (job.options is not None and is_tied(job))
         lane = self._lanes.get((tenant_id, keyed))
         if lane is None:
             lane = self._lanes[tenant_id, keyed] = _Lane((tenant_id, keyed), MOST_KEYED if keyed else 1)
@@ -96,7 +97,12 @@ class Producer:
             self._lanes.pop(lane.name, None)
 
     async def many(self, tenant_id: int, jobs: Iterable[NewJob]) -> list[Enqueued]:
-        """Enqueue jobs in their order, reading them as it goes. About 20,000 plain jobs, or 1,000 others, are one transaction."""
+        """Enqueue jobs in their order, reading them as it goes. About 20,000 plain jobs, or 1,000 others, are one transaction.
+
+        A list may name parents behind their children; what is read as it comes may not.
+        """
+        if isinstance(jobs, Sequence) and len(jobs) > MAX_FLUSH and any(is_tied(job) for job in jobs):
+            return await self._parents_first(tenant_id, jobs)
         intake, done = Intake(jobs), list[Enqueued]()
         while intake.piece:
             if len(intake.piece) >= COPY_FROM and intake.is_plain and await self._may_copy():
@@ -118,6 +124,15 @@ class Producer:
             if taken and intake.piece and intake.piece[-1] is taken[-1]:
                 intake.step()
         return [Enqueued(job.id, True) for job in taken]
+
+    async def _parents_first(self, tenant_id: int, jobs: Sequence[NewJob]) -> list[Enqueued]:
+        """Chunks in which no job comes before one that it waits for."""
+        order = parents_first(jobs)
+        done: dict[int, Enqueued] = {}
+        for start in range(0, len(order), MAX_FLUSH):
+            places = order[start : start + MAX_FLUSH]
+            done |= zip(places, await self._safely(tenant_id, [jobs[at] for at in places]), strict=True)
+        return [done[at] for at in range(len(jobs))]
 
     async def in_transaction(self, tenant: str, jobs: Sequence[NewJob], connection: Any) -> list[Enqueued]:
         """Enqueue on the caller's own connection, in its open transaction: the jobs exist if and only if it commits."""

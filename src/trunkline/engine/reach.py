@@ -38,6 +38,10 @@ class Reach(Protocol):
         """Put many jobs in, in their order."""
         ...
 
+    async def ended(self, tenant_id: int, identity: UUID, timeout_s: float | None) -> None:
+        """Return when this job or batch has ended; TimeoutError when it had not in time."""
+        ...
+
     async def wait_ended(self, job_id: UUID | str, timeout: float | None = None, *, tenant: str | None = None) -> JobView:
         """The job, as soon as it has ended."""
         ...

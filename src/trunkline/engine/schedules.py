@@ -128,7 +128,9 @@ class Schedules:
 
     async def firings(self, name: str, limit: int = 20, *, tenant: str | None = None) -> builtins.list[Firing]:
         """What it fired, newest due time first; remembered as long as history."""
-        return await schedules.firings(await self._app.open(), await self._app.known_tenant_id(tenant), name, whole("limit", limit, 1, 1000))
+        return await schedules.firings(
+            await self._app.open(), await self._app.known_tenant_id(tenant), name, whole("limit", limit, 1, 1000)
+        )
 
     async def run_now(self, name: str, *, tenant: str | None = None) -> UUID:
         """Make its job now, whatever the rule says, also while it is paused; the job that stands for it."""

@@ -1,5 +1,6 @@
 """The words of the product as frozen values. Imports nothing else of ours but `errors`."""
 
+from trunkline.model.batch import BatchView
 from trunkline.model.endings import Fail, RetryAfter, Snooze
 from trunkline.model.job import Claimed, JobView, NewJob, as_uuid, new_job
 from trunkline.model.kept import ScheduleView, TemplateView, checked_kept
@@ -8,6 +9,7 @@ from trunkline.model.policy import Policy
 from trunkline.model.rule import Rule, checked_rule
 
 __all__ = [
+    "BatchView",
     "Claimed",
     "Fail",
     "JobView",

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from uuid import UUID
 
 from trunkline.cli import show
 from trunkline.cli.doctor.finding import Finding, judged
 from trunkline.cli.reach import listed
 from trunkline.errors import SchemaOutdated
-from trunkline.store import Store, inspect
+from trunkline.store import Store, batches, inspect
 from trunkline.store import migrate as migrations
 from trunkline.store import schedules as kept_schedules
 from trunkline.store.inspect import MOST, SessionHealth, TableHealth
@@ -132,6 +133,7 @@ async def waiting(store: Store) -> list[Finding]:
             "No worker has ever declared them: a misspelt kind, or a worker that was never started.",
         ),
         paused(await inspect.paused(store)),
+        open_batches(await batches.abandoned(store)),
         dead(*await inspect.dead_letters(store)),
     ]
 
@@ -148,6 +150,13 @@ def paused(found: Sequence[tuple[str, str, datetime, int]]) -> Finding:
     empty = len(found) - len(holding)
     value = listed(holding, 5) + (f"; {show.count(empty, 'more paused queue')} without jobs" if empty else "")
     return judged("paused queues", value, warn="Let them go on: trunkline queues resume NAME" if holding else "")
+
+
+def open_batches(found: Sequence[tuple[str, UUID, datetime]]) -> Finding:
+    """Batches that are still being filled after an hour; the process that did it may have died."""
+    said = [f"{tenant}/{batch} opened {show.ago(at)}" for tenant, batch, at in found]
+    advice = "If nobody fills them any more, end them: trunkline batches cancel ID"
+    return judged("open batches", listed(said, 5), warn=advice if found else "")
 
 
 def dead(count: int, oldest: datetime | None) -> Finding:

@@ -3,7 +3,7 @@
 --   select trunkline.enqueue('resize', '{"path": "a.png"}', '{"priority": 5, "run_at": "2027-01-01T00:00:00Z", "unique_key": "a.png"}', 'customer-001');
 -- Options: queue, priority, run_at, delay, id, user_id, retry_limit, retry_delay, retry_backoff, retry_max_delay, retry_jitter, timeout,
 -- expires_at, idempotency_key, idempotency_window, unique_key, unique_for, unique_replace, dead_letter, traceparent, limit_key, ordering_key,
--- depends_on, on_parent_failure; schedule, scheduled_for (which schedule made it, for which due time). Durations are seconds.
+-- depends_on, on_parent_failure, batch_id; schedule, scheduled_for (which schedule made it, for which due time). Durations are seconds.
 
 -- Refuses a payload that could not be stored, sent or read back. The depth is counted on the text without its strings,
 -- by taking away innermost pairs; PostgreSQL has no limit of its own but its stack.
@@ -42,7 +42,7 @@ declare
     "unique_for": [1, 31536000], "retry_backoff": "boolean", "unique_replace": "boolean", "queue": "name", "dead_letter": "name",
     "user_id": 500, "idempotency_key": 500, "unique_key": 500, "traceparent": 100, "id": 100, "run_at": 60, "expires_at": 60, "limit_key": 200, "ordering_key": 200,
     "schedule": 200, "scheduled_for": 60,
-    "on_parent_failure": ["cancel", "fail", "run"], "depends_on": "ids"}';
+    "on_parent_failure": ["cancel", "fail", "run"], "depends_on": "ids", "batch_id": "id"}';
   v_name text;
   v_value jsonb;
   v_rule jsonb;
@@ -61,6 +61,8 @@ begin
                       where jsonb_typeof(e) <> 'string' or e #>> '{}' !~ '^[0-9A-Fa-f]{8}-([0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}$') then 'an array of 1 to 1000 job ids' end
       when jsonb_typeof(v_rule) = 'array' and jsonb_typeof(v_rule -> 0) = 'string' then
         case when not v_rule @> v_value or jsonb_typeof(v_value) <> 'string' then 'to be one of ' || v_rule::text end
+      when v_rule = '"id"' then case
+        when jsonb_typeof(v_value) <> 'string' or v_value #>> '{}' !~ '^[0-9A-Fa-f]{8}-([0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}$' then 'an id' end
       when v_rule = '"name"' then case when jsonb_typeof(v_value) <> 'string' then 'text' end
       when v_rule = '"boolean"' then case when jsonb_typeof(v_value) <> 'boolean' then 'true or false' end
       when jsonb_typeof(v_rule) = 'number' then

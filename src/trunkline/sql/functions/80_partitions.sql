@@ -112,5 +112,6 @@ begin
   get diagnostics keys = row_count;
   delete from trunkline.unique_key as u where u.expires_at <= trunkline.now();
   perform trunkline.drop_firings(p_retention_s);
+  perform trunkline.forget_batches(p_retention_s);
   return next;
 end $$;
