@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from trunkline.app import Trunkline
     from trunkline.engine import Enqueued, Job, JobEvent
-    from trunkline.model import Fail, JobView, NewJob, Policy, RetryAfter, Snooze, new_job
+    from trunkline.model import BatchView, Fail, JobView, NewJob, Policy, RetryAfter, ScheduleView, Snooze, TemplateView, new_job
     from trunkline.observe.metrics import Metrics
     from trunkline.observe.trace import Tracing
 
 __all__ = [
+    "BatchView",
     "Enqueued",
     "Fail",
     "Job",
@@ -31,7 +32,9 @@ __all__ = [
     "NewJob",
     "Policy",
     "RetryAfter",
+    "ScheduleView",
     "Snooze",
+    "TemplateView",
     "Tracing",
     "Trunkline",
     "new_job",
@@ -44,7 +47,10 @@ _HOMES = {
     "JobEvent": "trunkline.engine",
     "Metrics": "trunkline.observe.metrics",
     "Tracing": "trunkline.observe.trace",
-    **dict.fromkeys(("Fail", "JobView", "NewJob", "Policy", "RetryAfter", "Snooze", "new_job"), "trunkline.model"),
+    **dict.fromkeys(
+        ("BatchView", "Fail", "JobView", "NewJob", "Policy", "RetryAfter", "ScheduleView", "Snooze", "TemplateView", "new_job"),
+        "trunkline.model",
+    ),
 }
 
 

@@ -6,30 +6,35 @@ Always true: the database is opened on first use and closed by `close`; a worker
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 from uuid import UUID
 
 from trunkline.embedded import EmbeddedServer
 from trunkline.engine import (
+    Batches,
     Enqueued,
     Extensible,
+    Flows,
     Heart,
     Hooks,
     Operations,
     Privacy,
     Producer,
     Registry,
+    Schedules,
+    Sealing,
     Stopped,
+    Templates,
     Waiter,
     Worker,
     make_handler,
 )
 from trunkline.engine.privacy import is_hidden
 from trunkline.engine.vault import no_key
-from trunkline.errors import InvalidInput, JobCancelled, JobFailed, WaitTimeout
-from trunkline.model import JobView, NewJob, Policy
+from trunkline.errors import InvalidInput, JobCancelled, JobFailed, NotFound, WaitTimeout
+from trunkline.model import JobView, NewJob, Policy, checked_name
 from trunkline.observe.trace import traceparent
 from trunkline.settings import Settings
 from trunkline.store import Signals, Store, sessions
@@ -51,6 +56,10 @@ class Trunkline(Operations, Extensible):
         self.settings = settings or Settings.load(database_url=database_url, **overrides)
         self.registry, self.hooks = Registry(), Hooks()
         self.privacy = Privacy(self)
+        self.schedules = Schedules(self)
+        self.templates = Templates(self)
+        self.batches = Batches(self)
+        self.flows = Flows(self)
         self._store: Store | None = None
         self._producer: Producer | None = None
         self._embedded: EmbeddedServer | None = None
@@ -129,6 +138,16 @@ class Trunkline(Operations, Extensible):
 
         return plugins.load(self, self.settings.jobtypes_switched_off)
 
+    def schedule(self, cron: str | None = None, **what: Any) -> Callable[[F], F]:
+        """Declare a schedule beside its handler; it is written by name when a worker starts.
+
+        Args:
+            cron: five fields, or six with seconds first; or `every=` seconds.
+            what: every, start, tz, payload, missed, missed_limit, overlap, template, tenant and options of the job as of
+                `schedules.create`; `name=` (the kind's by default), and `kind=` where the function has no `@app.job`.
+        """
+        return self.schedules.declare(self.registry, cron, what)
+
     # -- life cycle ----------------------------------------------------------------
 
     async def open(self, *, migrate: bool | None = None) -> Store:
@@ -187,9 +206,14 @@ class Trunkline(Operations, Extensible):
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         await self.close()
 
-    async def start_worker(self, *, concurrency: int | None = None) -> Worker:
+    async def start_worker(
+        self, *, concurrency: int | None = None, queues: Sequence[str] | None = None, prune_schedules: bool = False
+    ) -> Worker:
         """Begin to run jobs in this process.
 
+        Args:
+            queues: serve these only, with every handler for whatever kind is found there; None: those of the handlers.
+            prune_schedules: take away schedules that code declared in this tenant and this code does not.
         Raises:
             InvalidInput: no handler is declared, or a worker runs already.
         """
@@ -197,8 +221,13 @@ class Trunkline(Operations, Extensible):
             raise InvalidInput("this application runs a worker already: stop it first.")
         if not len(self.registry):
             raise InvalidInput("no handler is declared: decorate a function with @app.job(...).")
+        if queues is not None and not queues:
+            raise InvalidInput("queues is empty: name at least one, or leave it out to serve those of the handlers.")
+        chosen = None if queues is None else [checked_name("queue", queue) for queue in queues]
         store = await self.open()
         signals, heart, _ = await self._present()
+        if await self.schedules.keep_declared(prune=prune_schedules):
+            heart.tick_soon()
         self._worker = Worker(
             store,
             signals,
@@ -206,8 +235,9 @@ class Trunkline(Operations, Extensible):
             self.registry,
             default_tenant=await self.tenant_id(None),
             concurrency=concurrency or self.settings.concurrency,
+            queues=chosen,
             hooks=self.hooks,
-            vault=self.privacy.vault,
+            sealing=self.sealing,
         )
         await self._worker.start()
         return self._worker
@@ -250,24 +280,54 @@ class Trunkline(Operations, Extensible):
             self._tenant_ids[name] = await sessions.tenant_id(await self.open(), name)
         return self._tenant_ids[name]
 
+    async def known_tenant_id(self, name: str | None) -> int:
+        """The same for those who only ask: NotFound where `tenant_id` would make one. The default tenant is always there."""
+        if name is not None and name != self.settings.tenant and name not in self._tenant_ids:
+            if (found := await sessions.known_tenant_id(await self.open(), name)) is None:
+                raise NotFound(f"there is no tenant {name[:80]!r}: a tenant is made by its first job. Check the name.")
+            self._tenant_ids[name] = found
+        return await self.tenant_id(name)
+
     # -- jobs ------------------------------------------------------------------------
 
-    async def enqueue(self, kind: str, payload: Any = None, *, tenant: str | None = None, connection: Any = None, **options: Any) -> UUID:
+    async def enqueue(
+        self,
+        kind: str | None = None,
+        payload: Any = None,
+        *,
+        template: str | None = None,
+        tenant: str | None = None,
+        connection: Any = None,
+        **options: Any,
+    ) -> UUID:
         """Put one job in and answer its id; with a key that is held, the holder's id. Options: see model.new_job.
 
         Args:
+            template: instead of a kind: payload and options go over the template's (see Templates.job).
             connection: your own asyncpg, psycopg or SQLAlchemy connection with a transaction open: the job exists if and
                 only if that transaction commits.
         """
-        return (await self.enqueue_checked(kind, payload, tenant=tenant, connection=connection, **options)).id
+        return (await self.enqueue_checked(kind, payload, template=template, tenant=tenant, connection=connection, **options)).id
 
     async def enqueue_checked(
-        self, kind: str, payload: Any = None, *, tenant: str | None = None, connection: Any = None, **options: Any
+        self,
+        kind: str | None = None,
+        payload: Any = None,
+        *,
+        template: str | None = None,
+        tenant: str | None = None,
+        connection: Any = None,
+        **options: Any,
     ) -> Enqueued:
         """As `enqueue`, and also whether the job is new."""
         if self.settings.trace_context and "traceparent" not in options and (parent := traceparent()) is not None:
             options["traceparent"] = parent
-        job = await self.privacy.checked(kind, payload, tenant, options)
+        if template is not None and kind is None:
+            job = await self.templates.job(template, payload, tenant=tenant, **options)
+        elif kind is not None and template is None:
+            job = await self.checked_job(kind, payload, tenant, options)
+        else:
+            raise InvalidInput("enqueue needs a kind or a template, one of them.")
         await self.open()
         assert self._producer is not None
         if connection is not None:
@@ -278,14 +338,27 @@ class Trunkline(Operations, Extensible):
         """A checked job for `enqueue_many`, by this application's settings: sizes, names of secrets, kinds that may have them."""
         return self.privacy.new_job(kind, payload, **options)
 
-    async def enqueue_many(self, jobs: Sequence[NewJob], *, tenant: str | None = None, connection: Any = None) -> list[Enqueued]:
-        """Put many jobs in, in their order; make them with `app.new_job` (`trunkline.new_job` knows no settings). Many plain ones go by COPY."""
-        if not jobs:
-            return []
+    async def checked_job(self, kind: str, payload: Any, tenant: str | None, options: dict[str, Any]) -> NewJob:
+        """The same; before a secret is refused, the database is asked whether the kind is encrypted."""
+        return await self.privacy.checked(kind, payload, tenant, options)
+
+    @property
+    def sealing(self) -> Sealing:
+        """What encrypts jobs on their way in."""
+        return self.privacy.sealing
+
+    async def enqueue_many(self, jobs: Iterable[NewJob], *, tenant: str | None = None, connection: Any = None) -> list[Enqueued]:
+        """Put many jobs in, in their order; make them with `app.new_job` (`trunkline.new_job` knows no settings). Many plain ones go by COPY.
+
+        Args:
+            jobs: a generator is fastest: the database writes what came while the next are made. What it raises ends the call;
+                about 20,000 plain jobs, or 1,000 others, are one transaction, and earlier ones stay.
+            connection: as for `enqueue`; then all of them are the caller's one transaction.
+        """
         await self.open()
         assert self._producer is not None
         if connection is not None:
-            return await self._producer.in_transaction(tenant or self.settings.tenant, jobs, connection)
+            return await self._producer.in_transaction(tenant or self.settings.tenant, list(jobs), connection)
         return await self._producer.many(await self.tenant_id(tenant), jobs)
 
     async def wait(self, job_id: UUID | str, timeout: float | None = None, *, tenant: str | None = None) -> Any:
@@ -310,12 +383,16 @@ class Trunkline(Operations, Extensible):
         """The job, as soon as it has ended, however it did. Raises WaitTimeout and NotFound as `wait` does."""
         job = await self.get(job_id, tenant=tenant)
         if not job.is_terminal:
-            _, _, waiter = await self._present()
             try:
-                await waiter.wait_ended(job.tenant_id, job.id, timeout)
+                await self.ended(job.tenant_id, job.id, timeout)
             except TimeoutError:
                 raise WaitTimeout(
                     f"job {job.id} is still {job.state} after {timeout:g} s. Wait again, or look at it: trunkline jobs show {job.id}"
                 ) from None
             job = await self.get(job_id, tenant=tenant)
         return job
+
+    async def ended(self, tenant_id: int, identity: UUID, timeout_s: float | None) -> None:
+        """Return when this job or batch has ended; TimeoutError when it had not in time."""
+        _, _, waiter = await self._present()
+        await waiter.wait_ended(tenant_id, identity, timeout_s)

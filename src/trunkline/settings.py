@@ -112,13 +112,13 @@ def _listed(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-def _variable(field: str) -> str:
+def variable(field: str) -> str:
     """The environment variable of a field: units and `_name` are ours, not the operator's."""
     return PREFIX + field.removesuffix("_s").removesuffix("_name").upper()
 
 
 def _from_environment(source: Mapping[str, str]) -> dict[str, Any]:
-    by_variable = {_variable(field): field for field in Settings.model_fields}
+    by_variable = {variable(field): field for field in Settings.model_fields}
     values: dict[str, Any] = {}
     for alias, (name, factor) in ALIASES.items():
         if alias in source and source[alias] != "":
@@ -152,10 +152,10 @@ def _checked_url(name: str, url: str) -> str:
 def _sentence(error: ValidationError) -> str:
     problem = error.errors()[0]
     field = str(problem["loc"][0]) if problem["loc"] else "?"
-    variable = _variable(field)
+    name = variable(field)
     if field == "encryption_keys":  # whatever stands there was meant to be a secret
-        return f"{variable} cannot be used: {problem['msg'].removeprefix('Value error, ')}. Unset it to work without encryption."
-    return f"{variable} is {problem.get('input')!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}. Unset it to use the default."
+        return f"{name} cannot be used: {problem['msg'].removeprefix('Value error, ')}. Unset it to work without encryption."
+    return f"{name} is {problem.get('input')!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}. Unset it to use the default."
 
 
 def mask_url(url: str) -> str:

@@ -21,6 +21,7 @@ from types import TracebackType
 from tests.support.until import until_now
 
 COLUMNS, LINES = 100, 50
+ROOT = Path(__file__).parents[2]
 _OURS = re.compile(r"^(TRUNKLINE_|DATABASE_URL$|PGBOSS_|NO_COLOR$|FORCE_COLOR$|COLUMNS$|LINES$)")
 _CONTROLS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -28,8 +29,7 @@ _CONTROLS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 def environment(**more: str) -> dict[str, str]:
     """This process's environment without any setting, and `more`."""
     kept = {name: value for name, value in os.environ.items() if not _OURS.match(name)}
-    root = Path(__file__).parents[2]  # its own sources first: another checkout may be the one that is installed
-    return {**kept, "PYTHONUNBUFFERED": "1", "PYTHONPATH": f"{root / 'src'}:{root}", "TERM": "xterm-256color", **more}
+    return {**kept, "PYTHONUNBUFFERED": "1", "PYTHONPATH": f"{ROOT}:{ROOT / 'src'}", "TERM": "xterm-256color", **more}
 
 
 class Program:

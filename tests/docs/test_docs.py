@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from trunkline.settings import Settings, _variable
+from trunkline.settings import Settings, variable
 from trunkline.store.sqlstate import OURS
 
 ROOT = Path(__file__).parents[2]
@@ -30,7 +30,7 @@ def test_links_lead_somewhere(page):
 def test_every_setting_is_on_the_operating_page():
     """A setting nobody can read of is a secret."""
     page = (ROOT / "docs/operating.md").read_text("utf-8")
-    names = {_variable(field).removeprefix("TRUNKLINE_") for field in Settings.model_fields} - {"ENV"}
+    names = {variable(field).removeprefix("TRUNKLINE_") for field in Settings.model_fields} - {"ENV"}
 
     assert set() == {name for name in names if f"`{name}`" not in page and f"`{name}" not in page and f" `{name}`" not in page}
 

@@ -65,6 +65,19 @@ async def test_a_function_whose_text_changed_is_replaced(conn):
     assert "broken" == await conn.fetchval("select trunkline.kind_name('x')")
 
 
+async def test_new_tables_are_granted_though_no_function_changed(conn, monkeypatch):
+    """The worker role reads whatever a later migration brings."""
+    await migrate.migrate(conn, "trunkline")
+    text = "create table trunkline.later (tenant_id bigint primary key); alter table trunkline.later enable row level security"
+    migrations = (*sql.migrations(), sql.SqlFile("9999_later", text))
+    monkeypatch.setattr(sql, "migrations", lambda: migrations)
+    done = await migrate.migrate(conn, "trunkline")
+
+    assert (("9999_later",), ()) == (done.migrations, done.functions)
+    assert await conn.fetchval("select has_table_privilege('trunkline_worker', 'trunkline.later', 'select')")
+    assert "worker_reads" == await conn.fetchval("select policyname from pg_policies where tablename = 'later'")
+
+
 async def test_a_migration_that_was_changed_after_it_ran_is_refused(conn):
     """What ran is history; a change is a new migration."""
     await migrate.migrate(conn, "trunkline")
@@ -240,5 +253,15 @@ async def test_a_job_list_reads_each_state_from_its_own_table(trunkline_url):
     newest = [view.id for view in await read.jobs(store, tenant_id, kind="work", queue="work", limit=3)]
     await store.close()
 
-    assert {"queued": 2, "scheduled": 2, "retrying": 1, "no_handler": 1, "active": 1, "failed": 1, "cancelled": 1, "completed": 1} == found
+    assert {
+        "queued": 2,
+        "scheduled": 2,
+        "retrying": 1,
+        "no_handler": 1,
+        "active": 1,
+        "failed": 1,
+        "cancelled": 1,
+        "completed": 1,
+        "waiting": 0,
+    } == found
     assert sorted((id_ for id_, _ in made), reverse=True)[:3] == newest

@@ -69,7 +69,7 @@ def rows(settings: Settings, environ: Mapping[str, str]) -> list[dict[str, Any]]
     """{variable, value, unit, source} of each setting, in the order in which they are declared; unit is "s" or None."""
     from pydantic import SecretStr
 
-    from trunkline.settings import _variable as variable_of
+    from trunkline.settings import variable as variable_of
 
     values = settings.model_dump()
     found = []
@@ -93,7 +93,7 @@ def registered(environ: Mapping[str, str]) -> list[dict[str, str]]:
 def unknown_variables(environ: Mapping[str, str]) -> dict[str, str | None]:
     """TRUNKLINE_ variables that nothing reads, each with the one that was probably meant."""
     from trunkline.settings import PREFIX, Settings
-    from trunkline.settings import _variable as variable_of
+    from trunkline.settings import variable as variable_of
 
     known = [variable_of(field) for field in Settings.model_fields]
     strange = [

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from trunkline.cli import show
+from trunkline.cli.batches import batches
 from trunkline.cli.bench import bench
 from trunkline.cli.config import config, version
 from trunkline.cli.dead_letters import dead_letters
@@ -21,6 +22,8 @@ from trunkline.cli.jobtypes import jobtypes
 from trunkline.cli.keys import keys
 from trunkline.cli.migrate import migrate
 from trunkline.cli.queues import queues
+from trunkline.cli.schedules import schedules
+from trunkline.cli.templates import templates
 from trunkline.cli.up import up
 from trunkline.cli.worker import worker
 
@@ -55,6 +58,9 @@ root.command(rich_help_panel=RUN)(migrate)
 root.command(rich_help_panel=USE)(enqueue)
 root.add_typer(jobs, name="jobs", rich_help_panel=USE)
 root.add_typer(queues, name="queues", rich_help_panel=USE)
+root.add_typer(schedules, name="schedules", rich_help_panel=USE)
+root.add_typer(templates, name="templates", rich_help_panel=USE)
+root.add_typer(batches, name="batches", rich_help_panel=USE)
 root.add_typer(dead_letters, name="dead-letters", rich_help_panel=USE)
 root.command(rich_help_panel=OPERATE)(doctor)
 root.add_typer(jobtypes, name="jobtypes", rich_help_panel=OPERATE)

@@ -5,7 +5,9 @@ Called by: jobs (show).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from trunkline.cli import show
 
@@ -14,12 +16,14 @@ if TYPE_CHECKING:
     from trunkline.store.inspect import Standing
 
 
-def sentences(job: JobView, around: Standing) -> list[str]:
-    """The reasons, the decisive one first; empty for a job that has ended."""
+def sentences(job: JobView, around: Standing, parents: Sequence[tuple[UUID, str, str]] = ()) -> list[str]:
+    """The reasons, the decisive one first; empty for a job that has ended. `parents`: (id, kind, state) of what it waits for."""
     if job.is_terminal:
         return []
     if job.state == "active":
         return _active(job, around)
+    if job.state == "waiting":
+        return _waiting(parents)
     found = _deferred(job) if job.state != "queued" else []
     if around.paused_at is not None:
         found.append(f"Its queue is paused since {show.moment(around.paused_at)}. Go on with: trunkline queues resume {job.queue}")
@@ -41,6 +45,13 @@ def _active(job: JobView, around: Standing) -> list[str]:
     if around.cancel_requested_at is not None:
         found.append(f"Its end was asked for {show.ago(around.cancel_requested_at)}; after 10 s it counts as cancelled.")
     return found
+
+
+def _waiting(parents: Sequence[tuple[UUID, str, str]]) -> list[str]:
+    if not parents:
+        return ["What it waited for has just ended: look again."]
+    many = f"It waits until {'this job has' if len(parents) == 1 else f'these {len(parents)} jobs have'} ended; jobs show says why they have not:"
+    return [many, *(f"  {parent} {show.short(kind, 60)} is {state}" for parent, kind, state in parents)]
 
 
 def _deferred(job: JobView) -> list[str]:

@@ -1,6 +1,8 @@
 """Moves jobs: gather enqueues, claim to capacity, run, ack in batches, keep leases, do the periodic duties."""
 
+from trunkline.engine.batches import Batches, BatchSent, OpenBatch
 from trunkline.engine.context import Job, current_job
+from trunkline.engine.flows import Flows
 from trunkline.engine.handlers import Handler, Registry, make_handler
 from trunkline.engine.heart import Heart
 from trunkline.engine.hooks import EVENTS, Extensible, Hooks, JobEvent
@@ -8,27 +10,35 @@ from trunkline.engine.operations import Operations
 from trunkline.engine.privacy import Privacy
 from trunkline.engine.producer import Enqueued, Producer
 from trunkline.engine.reach import Reach
+from trunkline.engine.schedules import Schedules
 from trunkline.engine.sealing import Sealing
+from trunkline.engine.templates import Templates
 from trunkline.engine.vault import Vault
 from trunkline.engine.waiter import Waiter
 from trunkline.engine.worker import Stopped, Worker
 
 __all__ = [
     "EVENTS",
+    "BatchSent",
+    "Batches",
     "Enqueued",
     "Extensible",
+    "Flows",
     "Handler",
     "Heart",
     "Hooks",
     "Job",
     "JobEvent",
+    "OpenBatch",
     "Operations",
     "Privacy",
     "Producer",
     "Reach",
     "Registry",
+    "Schedules",
     "Sealing",
     "Stopped",
+    "Templates",
     "Vault",
     "Waiter",
     "Worker",

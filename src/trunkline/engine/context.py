@@ -12,12 +12,16 @@ from typing import Any
 from uuid import UUID
 
 from trunkline.engine.handlers import Handler
+from trunkline.engine.patience import patiently
 from trunkline.engine.reporter import Reporter
-from trunkline.engine.vault import PAYLOAD, RESULT, What, is_sealed, no_key
+from trunkline.engine.sealing import Sealing
+from trunkline.engine.vault import PAYLOAD, RESULT, Vault, What, is_sealed, no_key, sealed_text
 from trunkline.errors import InvalidInput, LeaseLost
-from trunkline.model import Claimed, as_uuid
+from trunkline.model import Claimed, as_uuid, family, new_job
 from trunkline.model.payload import decode, encode
-from trunkline.store import Store, foreign, work
+from trunkline.store import Store, enqueue, foreign, read, work
+from trunkline.store.batches import JOB_TYPES
+from trunkline.store.read import Parent
 
 current_job: ContextVar[Job | None] = ContextVar("trunkline_job", default=None)
 
@@ -38,6 +42,7 @@ class Job:
     __slots__ = (
         "_options",
         "_reporter",
+        "_spawned",
         "_store",
         "attempt",
         "begun",
@@ -79,6 +84,7 @@ class Job:
         self.task: asyncio.Task[None] | None = None
         self._store = store
         self._reporter = reporter
+        self._spawned = 0
 
     @property
     def kind(self) -> str:
@@ -99,6 +105,12 @@ class Job:
     def options(self) -> dict[str, Any]:
         """The job's own options, {} for a plain job."""
         return {} if self._options is None else decode(self._options)
+
+    @property
+    def scheduled_for(self) -> datetime | None:
+        """The time at which its schedule was due, however late this runs; None: no schedule made it."""
+        due_at = self.options.get("scheduled_for")
+        return None if due_at is None else datetime.fromisoformat(due_at)
 
     @property
     def created_at(self) -> datetime:
@@ -146,6 +158,59 @@ class Job:
         text = await work.checkpoint(self._store, self.tenant_id, self.id)
         return None if text is None else decode(self._opened("checkpoint", text) if is_sealed(text) else text)
 
+    @property
+    def batch(self) -> dict[str, Any] | None:
+        """In a callback of a batch, what became of it: id, name, event (success or complete), total, completed, failed, cancelled."""
+        return self.options.get("batch")
+
+    async def parents(self) -> dict[UUID, Parent]:
+        """The jobs that this one waited for, with their results; one whose retention is over is missing."""
+        found = await read.parents(self._store, self.tenant_id, [UUID(parent) for parent in self.options.get("depends_on", ())])
+        return {job_id: parent._replace(result=self._result_of(job_id, parent)) for job_id, parent in found.items()}
+
+    def _result_of(self, job_id: UUID, parent: Parent) -> Any:
+        """A parent's result, opened where it is encrypted."""
+        text = sealed_text(parent.result)
+        if text is None:
+            return parent.result
+        vault = self._vault()
+        if vault is None:
+            raise no_key("result", parent.kind)
+        return decode(vault.open(self.tenant_id, parent.kind, [job_id], "result", text))
+
+    async def spawn(
+        self, kind: str, payload: Any = None, *, key: str | None = None, after: bool = True, connection: Any = None, **options: Any
+    ) -> UUID:
+        """Put in a job that runs when this one has completed; if this one belongs to a batch, so does it. Options: see model.new_job.
+
+        A further attempt of this job finds the jobs that earlier attempts spawned instead of making them again: by `key`, or
+        else by their order. Give keys where the order may differ from attempt to attempt.
+
+        Args:
+            after: False: it may run at once.
+            connection: your own connection with a transaction open; the job exists if and only if that commits.
+        """
+        self._spawned += 1
+        options.setdefault("idempotency_key", f"{self.id}/{key or self._spawned}")
+        options.setdefault("batch_id", self.options.get("batch_id"))
+        job = new_job(kind, payload, max_bytes=self._store.settings.payload_max_bytes, **options)
+        if after:
+            job = family.after(job, [self.id])
+        sealing = self._reporter.sealing or Sealing(None, max_bytes=self._store.settings.payload_max_bytes)
+        if connection is None:
+            sent = await sealing.sending(
+                self._store,
+                self.tenant_id,
+                [job],
+                lambda jobs: patiently(lambda: enqueue.jobs(self._store, self.tenant_id, jobs), self._store.settings.command_timeout_s),
+            )
+            return sent[0][0]
+        (job,) = await sealing.asked(self._store, self.tenant_id, [job])
+        rows = await foreign.rows(
+            connection, self._store.sql(enqueue.JOBS), (self.tenant_id, *map(list, enqueue.arguments([job]))), ("bigint", *JOB_TYPES)
+        )
+        return UUID(str(rows[0][0]))
+
     async def complete(self, result: Any = None, *, connection: Any) -> None:
         """End this job as completed inside the caller's own open transaction: both commit, or neither.
 
@@ -178,13 +243,17 @@ class Job:
 
     def sealed(self, what: What, text: str) -> str:
         """JSON text of this attempt, encrypted."""
-        vault = self._reporter.vault
+        vault = self._vault()
         if vault is None:
             raise no_key(what, self.kind)
         return vault.seal(self.tenant_id, self.kind, self.id, what, text)
 
+    def _vault(self) -> Vault | None:
+        sealing = self._reporter.sealing
+        return None if sealing is None else sealing.vault
+
     def _opened(self, what: What, text: str) -> str:
-        vault = self._reporter.vault
+        vault = self._vault()
         if vault is None:
             raise no_key(what, self.kind)
         copied_from = self.options.get("dead_letter_of")

@@ -156,7 +156,7 @@ class Fetcher:
     async def _step(self) -> None:
         self._wake.clear()
         if not self._heart.trusted or self._acker.pending > MAX_UNREPORTED:
-            await self._wait(0.1)
+            await self._pause(0.1)  # a look for strays that is due waits, too: it would only spin here
             return
         if self._strays_at and self._clock() >= self._strays_at[0]:
             await self._release_strays()
@@ -219,11 +219,14 @@ class Fetcher:
         return True
 
     async def _wait(self, at_most_s: float | None) -> None:
-        if self._stopping:
-            return
         if self._strays_at:
             until_look_s = max(self._strays_at[0] - self._clock(), 0.0)
             at_most_s = until_look_s if at_most_s is None else min(at_most_s, until_look_s)
+        await self._pause(at_most_s)
+
+    async def _pause(self, at_most_s: float | None) -> None:
+        if self._stopping:
+            return
         with suppress(TimeoutError):
             await asyncio.wait_for(self._wake.wait(), at_most_s)
 

@@ -7,7 +7,7 @@ Always true: a handler's arguments are known and checked when it is declared; `b
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -110,6 +110,23 @@ class Registry:
     def get(self, kind: str) -> Handler | None:
         """The handler of a kind, or None."""
         return self._by_kind.get(kind)
+
+    def queues(self, chosen: Collection[str] | None = None) -> tuple[list[str], list[str]]:
+        """(queues to serve for the default tenant, queues to serve for every tenant); of `chosen` only, if given.
+
+        A chosen queue that no handler declares holds jobs that were put there by name, of any kind: it is served for every
+        tenant as soon as one handler is.
+        """
+        shared = {handler.queue for handler in self if handler.all_tenants}
+        own = {handler.queue for handler in self} - shared
+        if chosen is not None:
+            others = set(chosen) - shared - own
+            own, shared = own & set(chosen), shared & set(chosen)
+            if any(handler.all_tenants for handler in self):
+                shared |= others
+            else:
+                own |= others
+        return sorted(own), sorted(shared)
 
     def __iter__(self) -> Iterator[Handler]:
         return iter(self._by_kind.values())

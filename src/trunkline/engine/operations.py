@@ -1,6 +1,7 @@
 """What people do to jobs that are there: look, cancel, retry, redrive, reschedule, reprioritise; pause queues.
 
 Part of the application (`app.Trunkline`); each method is one call of the store.
+Always true: nothing here makes a tenant; asking for one that is not there raises NotFound.
 """
 
 from __future__ import annotations
@@ -28,10 +29,14 @@ class Operations:
         """The id of a tenant by name; the application's own."""
         raise NotImplementedError
 
+    async def known_tenant_id(self, name: str | None) -> int:
+        """The same, NotFound where there is no such tenant; the application's own."""
+        raise NotImplementedError
+
     async def get(self, job_id: UUID | str, *, tenant: str | None = None) -> JobView:
         """Where a job stands, with what is encrypted opened where this process has the key; NotFound when this tenant has no such job."""
         identity = as_uuid(job_id)
-        job = await read.job(await self.open(), await self.tenant_id(tenant), identity)
+        job = await read.job(await self.open(), await self.known_tenant_id(tenant), identity)
         if job is None:
             raise NotFound(f"job {identity}: this tenant has no such job. Ids end with their job when its retention is over.")
         return self.privacy.reveal(job)
@@ -39,7 +44,7 @@ class Operations:
     async def cancel(self, job_id: UUID | str, *, reason: str = "cancelled by request", tenant: str | None = None) -> bool:
         """Cancel a job; a running one is told and has 10 s. False: it had already ended."""
         identity = as_uuid(job_id)
-        answers = await operate.cancel(await self.open(), await self.tenant_id(tenant), [identity], reason)
+        answers = await operate.cancel(await self.open(), await self.known_tenant_id(tenant), [identity], reason)
         if identity not in answers:
             raise NotFound(f"job {identity}: this tenant has no such job.")
         return answers[identity] != "terminal"
@@ -56,20 +61,20 @@ class Operations:
 
     async def redrive(self, *, queue: str | None = None, kind: str | None = None, limit: int = 1000, tenant: str | None = None) -> int:
         """Put up to `limit` dead letters (failed jobs) back in line, oldest first; how many."""
-        return await operate.redrive(await self.open(), await self.tenant_id(tenant), queue, kind, limit)
+        return await operate.redrive(await self.open(), await self.known_tenant_id(tenant), queue, kind, limit)
 
     async def reschedule(self, job_id: UUID | str, run_at: datetime, *, tenant: str | None = None) -> bool:
         """Change when a job that has not started will run; False when it is not queued."""
-        return await operate.reschedule(await self.open(), await self.tenant_id(tenant), as_uuid(job_id), run_at)
+        return await operate.reschedule(await self.open(), await self.known_tenant_id(tenant), as_uuid(job_id), run_at)
 
     async def reprioritize(self, job_ids: Sequence[UUID | str], priority: int, *, tenant: str | None = None) -> int:
         """Change the priority (0..100) of jobs that have not started; how many."""
-        return await operate.reprioritize(await self.open(), await self.tenant_id(tenant), [as_uuid(i) for i in job_ids], priority)
+        return await operate.reprioritize(await self.open(), await self.known_tenant_id(tenant), [as_uuid(i) for i in job_ids], priority)
 
     async def pause(self, queue: str, *, tenant: str | None = None) -> bool:
-        """Stop claims from a queue; running jobs go on. False: it was paused."""
-        return await operate.pause_queue(await self.open(), await self.tenant_id(tenant), queue, True)
+        """Stop claims from a queue; running jobs go on. False: it was paused. A queue that is not there yet is made, paused."""
+        return await operate.pause_queue(await self.open(), await self.known_tenant_id(tenant), queue, True)
 
     async def resume(self, queue: str, *, tenant: str | None = None) -> bool:
-        """Undo `pause`. False: it was not paused."""
-        return await operate.pause_queue(await self.open(), await self.tenant_id(tenant), queue, False)
+        """Undo `pause`. False: it was not paused. NotFound: this tenant has no such queue."""
+        return await operate.pause_queue(await self.open(), await self.known_tenant_id(tenant), queue, False)

@@ -18,7 +18,7 @@ from uuid import UUID
 from trunkline.engine.handlers import Handler
 from trunkline.engine.reach import Reach
 from trunkline.engine.sealing import Sealing
-from trunkline.engine.vault import END, MARK, PAYLOAD, Vault, What, is_sealed
+from trunkline.engine.vault import END, MARK, PAYLOAD, Vault, What, is_sealed, sealed_text
 from trunkline.errors import InvalidSetting, NotReadable, SecretInPayload
 from trunkline.model import JobView, NewJob, as_uuid, kind_name, new_job
 from trunkline.model.payload import decode, encode
@@ -144,8 +144,8 @@ class Privacy:
         copied_from = job.options.get("dead_letter_of") if isinstance(job.options, dict) else None
         ids = [job.id, *([as_uuid(copied_from)] if copied_from else [])]
         with suppress(NotReadable):
-            if self.vault is not None and isinstance(value.get("token"), str):
-                return decode(self.vault.open(job.tenant_id, job.kind, ids, what, f"{MARK}{value['token']}{END}"))
+            if self.vault is not None and (text := sealed_text(value)) is not None:
+                return decode(self.vault.open(job.tenant_id, job.kind, ids, what, text))
         return dict(HIDDEN)
 
     def _vault(self) -> Vault:

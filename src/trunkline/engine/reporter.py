@@ -15,7 +15,7 @@ from uuid import UUID
 import structlog
 
 from trunkline.engine.faults import storable
-from trunkline.engine.vault import Vault
+from trunkline.engine.sealing import Sealing
 from trunkline.errors import TrunklineError, Unavailable
 from trunkline.store import Store, work
 
@@ -41,9 +41,9 @@ class Attempt(Protocol):
 class Reporter:
     """Buffers and flushes."""
 
-    def __init__(self, store: Store, vault: Vault | None = None) -> None:
+    def __init__(self, store: Store, sealing: Sealing | None = None) -> None:
         self._store = store
-        self.vault = vault  # for what an attempt of an encrypted kind writes
+        self.sealing = sealing  # for what an attempt of an encrypted kind writes, and for jobs that it puts in
         self._progress: dict[tuple[UUID, int], tuple[Attempt, str]] = {}
         self._lines: list[tuple[Attempt, str, str, str | None]] = []
         self._dropped = 0

@@ -8,12 +8,15 @@ Called by: engine.producer.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 from trunkline.engine.vault import Vault, is_sealed
 from trunkline.errors import InvalidPayload, MustEncrypt
 from trunkline.model import NewJob
 from trunkline.store import Store, privacy
+
+T = TypeVar("T")
 
 
 class Sealing:
@@ -59,6 +62,22 @@ class Sealing:
         new = {(tenant_id, kind) for kind in kinds} - self.learned
         self.learned |= new
         return any(kind not in self.anywhere for _, kind in new)
+
+    async def sending(self, store: Store, tenant_id: int, jobs: Sequence[NewJob], send: Callable[[Sequence[NewJob]], Awaitable[T]]) -> T:
+        """What `send` answers; after a refusal because a kind is encrypted it is called once more, with those jobs sealed."""
+        if self.knows_any():
+            jobs = self.sealed(tenant_id, jobs)
+        try:
+            return await send(jobs)
+        except MustEncrypt:
+            if not await self.ask(store, tenant_id, jobs):
+                raise
+            return await send(self.sealed(tenant_id, jobs))
+
+    async def asked(self, store: Store, tenant_id: int, jobs: Sequence[NewJob]) -> Sequence[NewJob]:
+        """The jobs as they go into a transaction of the caller, which no refusal may break: the database is asked first."""
+        await self.ask(store, tenant_id, jobs)
+        return self.sealed(tenant_id, jobs) if self.knows_any() else jobs
 
     async def ask(self, store: Store, tenant_id: int, jobs: Sequence[NewJob]) -> bool:
         """After a refusal: find out which of the kinds are encrypted; whether that was news."""

@@ -17,6 +17,7 @@ from uuid import UUID
 
 from trunkline.errors import InvalidSetting, NotReadable
 from trunkline.model.payload import decode, encode
+from trunkline.model.secret_fields import ENVELOPE
 from trunkline.settings import Settings
 
 if TYPE_CHECKING:
@@ -119,6 +120,13 @@ class Vault:
 def is_sealed(text: str | None) -> bool:
     """Whether this JSON text has the form of a sealed value, as stored."""
     return text is not None and text.startswith(MARK) and text.endswith(END)
+
+
+def sealed_text(value: Any) -> str | None:
+    """The text of a sealed value that was read as JSON; None: it is none."""
+    if isinstance(value, dict) and len(value) == 2 and ENVELOPE in value and isinstance(value.get("token"), str):
+        return f"{MARK}{value['token']}{END}"
+    return None
 
 
 def no_key(what: str, kind: str) -> NotReadable:

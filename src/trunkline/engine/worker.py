@@ -26,7 +26,8 @@ from trunkline.engine.hooks import Hooks, Told
 from trunkline.engine.pools import Pools
 from trunkline.engine.reporter import Reporter
 from trunkline.engine.runner import Runner
-from trunkline.engine.vault import Vault
+from trunkline.engine.scheduler import Scheduler
+from trunkline.engine.sealing import Sealing
 from trunkline.errors import InvalidSetting, TrunklineError, Unflushed
 from trunkline.observe.counts import Counts
 from trunkline.store import Signals, Store, privacy, sessions, work
@@ -48,7 +49,10 @@ class Stopped:
 
 
 class Worker:
-    """Runs the handlers of a registry. One per process is enough. InvalidSetting: a handler encrypts and there is no key."""
+    """Runs the handlers of a registry, from all of its queues or from those in `queues`. One per process is enough.
+
+    InvalidSetting: a handler encrypts and there is no key.
+    """
 
     def __init__(
         self,
@@ -59,16 +63,18 @@ class Worker:
         *,
         default_tenant: int,
         concurrency: int,
+        queues: Sequence[str] | None = None,
         hooks: Hooks | None = None,
-        vault: Vault | None = None,
+        sealing: Sealing | None = None,
     ) -> None:
         self._store, self._signals, self._heart, self._registry = store, signals, heart, registry
         self._default_tenant = default_tenant
+        self._own, self._shared = registry.queues(queues)
         self.counts = Counts()
         hooks = Hooks() if hooks is None else hooks.copy()
-        _check_keys(registry, vault)
+        _check_keys(registry, sealing)
         self._told = Told(hooks.observers) if hooks.observers else None
-        self._reporter = Reporter(store, vault)
+        self._reporter = Reporter(store, sealing)
         self._acker = Acker(store, self._done if self._told is None else self._done_and_told)
         self._pools = Pools(threads=min(concurrency, 256), processes=min(concurrency, os.cpu_count() or 1))
         self._runner = Runner(
@@ -112,8 +118,9 @@ class Worker:
             self._reporter.run,
             self._runner.watch_deadlines,
             self._keep_history,
+            Scheduler(self._store, self._heart).run,
         ]
-        if any(handler.all_tenants for handler in self._registry):
+        if self._shared:
             loops.append(self._follow_tenants)
         if self._told is not None:
             loops.append(self._told.run)
@@ -202,12 +209,9 @@ class Worker:
     # -- duties -----------------------------------------------------------------
 
     async def _open_lines(self) -> None:
-        own = sorted({handler.queue for handler in self._registry if not handler.all_tenants})
-        shared = sorted({handler.queue for handler in self._registry if handler.all_tenants})
-        if own or shared:
-            self._fetcher.add_lines(await work.open_lines(self._store, self._default_tenant, own + shared))
-        if shared:
-            self._fetcher.add_lines(await work.open_lines(self._store, None, shared))
+        self._fetcher.add_lines(await work.open_lines(self._store, self._default_tenant, self._own + self._shared))
+        if self._shared:
+            self._fetcher.add_lines(await work.open_lines(self._store, None, self._shared))
 
     async def _follow_tenants(self) -> None:
         while True:
@@ -229,9 +233,9 @@ class Worker:
             await asyncio.sleep(HISTORY_EVERY_S)
 
 
-def _check_keys(registry: Registry, vault: Vault | None) -> None:
+def _check_keys(registry: Registry, sealing: Sealing | None) -> None:
     for handler in registry:
-        if handler.seals and vault is None:
+        if handler.seals and (sealing is None or sealing.vault is None):
             raise InvalidSetting(
                 f"the handler of {handler.kind!r} is declared with encrypt and TRUNKLINE_ENCRYPTION_KEYS is not set. "
                 "Make a key with trunkline keys generate and set it for every process that enqueues or runs this kind."

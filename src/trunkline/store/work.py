@@ -47,7 +47,7 @@ async def claim(
     Raises:
         SessionLost: this session ran out.
     """
-    rows = await store.fetch(CLAIM, tenant_id, queue_id, session_id, limit, floor, list(marks), list(marks.values()))
+    rows = await store.fetch_held(CLAIM, tenant_id, queue_id, session_id, limit, floor, list(marks), list(marks.values()))
     return [Claimed._make(row) for row in rows]
 
 

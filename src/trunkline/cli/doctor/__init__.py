@@ -71,7 +71,7 @@ async def _checks(store: Store) -> list[Finding]:
     (schema,) = await make("schema", lambda: queue.schema(store))
     if schema.status == "fail":
         return findings
-    checks = (queue.roles, queue.clocks, queue.tables, queue.partitions, queue.processes, server.room, queue.waiting)
+    checks = (queue.roles, queue.clocks, queue.tables, queue.partitions, queue.processes, server.room, queue.waiting, queue.schedules)
     for check in checks:
         await make(NAMES.get(check.__name__, check.__name__), lambda check=check: check(store))  # type: ignore[misc]
     return findings

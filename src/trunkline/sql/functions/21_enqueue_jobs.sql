@@ -162,6 +162,7 @@ begin
     returning queue_id
   )
   select array_agg(distinct l.queue_id) into v_queue_ids from lined as l;
+  perform trunkline.after_enqueued(p_tenant_id, p_ids, p_options, p_run_ats, v_firsts, v_holders, v_there);     -- batches and parents
   if v_queue_ids is not null then
     perform trunkline.wake(v_queue_ids);
   end if;

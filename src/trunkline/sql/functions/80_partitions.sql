@@ -111,5 +111,7 @@ begin
   delete from trunkline.idempotency as i where i.expires_at <= trunkline.now();
   get diagnostics keys = row_count;
   delete from trunkline.unique_key as u where u.expires_at <= trunkline.now();
+  perform trunkline.drop_firings(p_retention_s);
+  perform trunkline.forget_batches(p_retention_s);
   return next;
 end $$;

@@ -32,3 +32,14 @@ select q.tenant_id, q.queue_id, q.name, q.paused_at,
        (select count(*) from trunkline.outcome as o join trunkline.job as j on j.tenant_id = o.tenant_id and j.id = o.job_id
          where o.tenant_id = q.tenant_id and o.state = 2 and j.queue_id = q.queue_id) as failed
   from trunkline.queue as q;
+
+-- Batches with their counts at this moment.
+create or replace view trunkline.batches with (security_invoker = true) as
+select b.tenant_id, b.batch_id as id, b.name,
+       case when b.done_at is not null then 'done' when b.cancelled_at is not null then 'cancelling' when b.sealed_at is null then 'open' else 'running' end as state,
+       b.total + d.total as total, b.completed + d.completed as completed, b.failed + d.failed as failed, b.cancelled + d.cancelled as cancelled,
+       b.created_at, b.sealed_at, b.done_at, b.cancelled_at, b.success_job, b.complete_job
+  from trunkline.batch as b
+ cross join lateral (select coalesce(sum(d.total), 0)::integer as total, coalesce(sum(d.completed), 0)::integer as completed,
+                            coalesce(sum(d.failed), 0)::integer as failed, coalesce(sum(d.cancelled), 0)::integer as cancelled
+                       from trunkline.batch_delta as d where d.tenant_id = b.tenant_id and d.batch_id = b.batch_id) as d;
