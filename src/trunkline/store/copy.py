@@ -21,7 +21,7 @@ from trunkline.model import NewJob
 from trunkline.store import enqueue
 from trunkline.store.pool import Store
 
-BEGIN_COPY = "select queue_ids, kind_ids, ord, clock_timestamp() from trunkline.begin_copy($1, $2, $3, $4)"
+BEGIN_COPY = "select queue_ids, kind_ids, ord, clock_timestamp() from trunkline.begin_copy($1, $2, $3, $4, $5)"
 WAKE = "select trunkline.wake($1)"
 CHECK_IDS = "select trunkline.check_ids($1)"
 CAN_COPY = """select has_table_privilege('trunkline.job'::regclass, 'insert') and has_table_privilege('trunkline.ready'::regclass, 'insert')
@@ -63,7 +63,7 @@ async def _copy(store: Store, tenant_id: int, jobs: Sequence[NewJob]) -> None:
     queues, kinds, priorities = zip(*lines, strict=True)
     async with store.connection() as conn, conn.transaction():
         await conn.fetch(store.sql(CHECK_IDS), [min(job.id for job in jobs), max(job.id for job in jobs)])
-        queue_ids, kind_ids, ord_base, now = await conn.fetchrow(store.sql(BEGIN_COPY), tenant_id, queues, kinds, priorities)
+        queue_ids, kind_ids, ord_base, now = await conn.fetchrow(store.sql(BEGIN_COPY), tenant_id, queues, kinds, priorities, len(jobs))
         places = {line: _place(line[2], q, k, now) for line, q, k in zip(lines, queue_ids, kind_ids, strict=True)}
         ids = [job.id.bytes for job in jobs]
         at = [places[job.queue, job.kind, job.priority] for job in jobs]
