@@ -17,7 +17,7 @@ from uuid import UUID
 
 import structlog
 
-from trunkline.errors import TrunklineError, Unavailable
+from trunkline.errors import QuotaExceeded, TrunklineError, Unavailable
 from trunkline.model import NewJob
 from trunkline.store import Store, copy, enqueue, foreign, sessions
 
@@ -133,8 +133,8 @@ class Producer:
         try:
             results = await self._safely(tenant_id, [waiting.job for waiting in group])
         except TrunklineError as error:
-            if len(group) > 1 and not error.retryable:
-                for waiting in group:  # one caller's mistake must not fail the others
+            if len(group) > 1 and (not error.retryable or isinstance(error, QuotaExceeded)):
+                for waiting in group:  # one caller's mistake must not fail the others; a quota may have room for some
                     await self._flush(tenant_id, [waiting])
                 return
             _fail(group, error)
