@@ -12,7 +12,7 @@ from typing import Any, Literal, Self, TypeVar
 from uuid import UUID
 
 from trunkline.embedded import EmbeddedServer
-from trunkline.engine import Enqueued, Heart, Operations, Producer, Registry, Stopped, Waiter, Worker, make_handler
+from trunkline.engine import Enqueued, Heart, Limits, Operations, Producer, Registry, Stopped, Waiter, Worker, make_handler
 from trunkline.errors import InvalidInput, JobCancelled, JobFailed, WaitTimeout
 from trunkline.model import JobView, NewJob, Policy, new_job
 from trunkline.settings import Settings
@@ -31,6 +31,7 @@ class Trunkline(Operations):
     def __init__(self, database_url: str | None = None, *, settings: Settings | None = None, **overrides: Any) -> None:
         self.settings = settings or Settings.load(database_url=database_url, **overrides)
         self.registry = Registry()
+        self.limits = Limits(self)
         self._store: Store | None = None
         self._producer: Producer | None = None
         self._embedded: EmbeddedServer | None = None
@@ -54,6 +55,12 @@ class Trunkline(Operations):
         retry_jitter: float = 0.0,
         timeout: float | None = None,
         dead_letter: str | None = None,
+        concurrency: int | None = None,
+        rate: float | None = None,
+        burst: int = 0,
+        key_concurrency: int | None = None,
+        key_rate: float | None = None,
+        key_burst: int = 0,
         tenants: Literal["default", "all"] = "default",
         process: bool = False,
         retry_on: Sequence[type[BaseException]] = (),
@@ -65,6 +72,8 @@ class Trunkline(Operations):
             retry_limit: retries after the first attempt; delays are seconds (see model.Policy).
             timeout: seconds one attempt may take; None: TRUNKLINE_JOB_TIMEOUT.
             dead_letter: queue that receives a copy of each job that ends failed.
+            concurrency, rate, burst: jobs of the kind at once and starts a second, in each tenant, over all processes.
+            key_concurrency, key_rate, key_burst: the same for jobs that share a `limit_key`; 1 at once makes them singletons.
             tenants: "default" serves the default tenant only, "all" every tenant.
             retry_on, fail_on: exception classes that alone are retried / that end the job at once.
         """
@@ -76,6 +85,12 @@ class Trunkline(Operations):
             retry_jitter,
             self.settings.job_timeout_s if timeout is None else timeout,
             dead_letter,
+            concurrency,
+            rate,
+            burst,
+            key_concurrency,
+            key_rate,
+            key_burst,
         )
 
         def declare(function: F) -> F:

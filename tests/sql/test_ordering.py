@@ -157,7 +157,8 @@ async def test_a_place_that_is_committed_late_never_runs_beside_another(queue, s
     await asyncio.sleep(0)
     await transaction.commit()
     late = await waiting
-    assert 1 == len(first := await queue.claim(10))
+    first = await queue.claim(10)
+    assert 1 == len(first)
     await finish(queue, first[0])
 
     assert {early, late} == {*ids(first), *ids(await queue.claim(10))}

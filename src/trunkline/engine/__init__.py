@@ -3,6 +3,7 @@
 from trunkline.engine.context import Job, current_job
 from trunkline.engine.handlers import Handler, Registry, make_handler
 from trunkline.engine.heart import Heart
+from trunkline.engine.limits import Limits
 from trunkline.engine.operations import Operations
 from trunkline.engine.producer import Enqueued, Producer
 from trunkline.engine.reach import Reach
@@ -14,6 +15,7 @@ __all__ = [
     "Handler",
     "Heart",
     "Job",
+    "Limits",
     "Operations",
     "Producer",
     "Reach",

@@ -38,6 +38,7 @@ class Line:
     reached_floor: int = 0
     covered_due_at: float = 0.0  # monotonic seconds
     busy_until: float = float("-inf")  # monotonic; jobs came lately, so it is looked at without being told
+    _rewound: int | None = None  # since the last claim began: its answer must not cover what came back meanwhile
     _looks: int = 0
     _looks_since: float = 0.0
 
@@ -50,6 +51,7 @@ class Line:
 
     def rewind(self, ord: int) -> None:
         """A job came back to place `ord`, behind the marks."""
+        self._rewound = ord if self._rewound is None else min(self._rewound, ord)
         before = ord - 1
         self.covered_floor = min(self.covered_floor, before)
         self.reached_floor = min(self.reached_floor, before)
@@ -67,6 +69,7 @@ class Line:
 
     def start(self, now: float) -> tuple[bool, int, dict[int, int]]:
         """(whether this is a covering scan, floor, marks) of a claim at monotonic time `now`."""
+        self._rewound = None
         if now >= self.covered_due_at:
             return True, self.covered_floor, dict(self.covered)
         return False, self.reached_floor, dict(self.reached)
@@ -77,6 +80,11 @@ class Line:
         A covering scan that was slow (it waded through what an old snapshot pins) comes again the later, so that it never
         takes more than a twentieth of the time.
         """
+        self._move(jobs, limit=limit, covering=covering, safe=safe, began_ord=began_ord, now=now, took_s=took_s)
+        if self._rewound is not None:
+            self.rewind(self._rewound)
+
+    def _move(self, jobs: Sequence[Claimed], *, limit: int, covering: bool, safe: int, began_ord: int, now: float, took_s: float) -> None:
         if len(jobs) < limit:
             self.has_work = False
             self.reached.clear()
