@@ -20,6 +20,8 @@ COMMANDS = [
     *(["jobs", name] for name in ("list", "show", "watch", "cancel", "retry", "reschedule", "reprioritize")),
     ["queues"],
     *(["queues", name] for name in ("list", "pause", "resume")),
+    ["limits"],
+    *(["limits", name] for name in ("list", "set", "remove", "block", "unblock", "pause", "resume", "quota", "skip")),
     ["dead-letters"],
     *(["dead-letters", name] for name in ("list", "redrive")),
     ["doctor"],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import defaultdict
 from uuid import UUID
 
@@ -126,15 +125,13 @@ async def test_a_providers_wait_stops_every_job_of_its_account(app):
     others = [await app.wait(job_id, timeout=30) for job_id in ids[3:]]
     while_blocked = len(began["a"])
     mine = [await app.wait(job_id, timeout=30) for job_id in ids[:3]]
-    times = await app.store.fetch("select min(started_at) filter (where attempt = 1), max(finished_at) from trunkline.outcome")
 
     assert ([0, 0], [0, 0, 0]) == (others, mine)
     assert 1 == while_blocked
-    assert times
 
 
-async def test_a_rate_is_kept_by_workers_and_no_permit_waits_for_a_poll(app, trunkline_url):
-    """Twenty a second over two workers' worth of room: no window holds more, and all of them come."""
+async def test_a_rate_is_kept_by_workers_and_no_permit_waits_for_a_poll(app):
+    """Twenty a second: no window holds more, and all of them come."""
 
     @app.job("call", rate=20, burst=2)
     async def call() -> None: ...
@@ -170,15 +167,14 @@ async def test_nothing_starts_after_a_pause_has_returned(app):
     ):
         ids = [await app.enqueue("busy", limit_key="k") for _ in range(60)]
         assert await pause()
-        leases = await app.store.fetchval("select coalesce(max(claimed_at), '-infinity') from trunkline.lease")
         paused_at = await app.store.fetchval("select clock_timestamp()")
-        assert leases <= paused_at
         await until(lambda: app.store.fetchval("select not exists (select from trunkline.lease)"), "what was claimed has run")
         before = started
         app._worker._heart.ticked.clear()
         app._worker._heart.tick_soon()
         await app._worker._heart.ticked.wait()
         assert before == started
+        assert not await app.store.fetchval("select exists (select from trunkline.outcome where started_at > $1)", paused_at)
         assert await resume()
         for job_id in ids:
             await app.wait(job_id, timeout=30)
@@ -235,4 +231,3 @@ async def test_limits_are_set_listed_and_taken_away(app):
     assert found["key", "customer-9"].blocked_until is not None
     assert await app.limits.remove(key="customer-9")
     assert not await app.limits.remove(key="customer-9")
-    assert json.dumps(found["queue", "mail"].scope)

@@ -22,7 +22,7 @@ async def show_page(job_id: str, tenant: str | None, *, as_json: bool) -> None:
     from trunkline.cli.reach import application, existing_tenant
     from trunkline.errors import NotFound
     from trunkline.model import as_uuid
-    from trunkline.store import inspect, read
+    from trunkline.store import inspect, limits, read
 
     identity = as_uuid(job_id)
     async with application(as_json=as_json) as app:
@@ -33,8 +33,9 @@ async def show_page(job_id: str, tenant: str | None, *, as_json: bool) -> None:
             raise NotFound(
                 f"job {identity} is not known in tenant {tenant or app.settings.tenant!r}. Jobs go when their retention is over."
             )
+        held = await limits.held_by(app.store, tenant_id, identity) if job.state == "limited" else None
         attempts, lines = await read.attempts(app.store, tenant_id, identity), await read.log(app.store, tenant_id, identity)
-    reasons = why.sentences(job, around)
+    reasons = why.sentences(job, around, held)
     if as_json:
         show.emit({**documents.job_document(job), "why": reasons, "attempts": _camel(attempts), "log": _camel(lines)})
         return

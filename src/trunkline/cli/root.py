@@ -17,6 +17,7 @@ from trunkline.cli.dead_letters import dead_letters
 from trunkline.cli.doctor import doctor
 from trunkline.cli.enqueue import enqueue
 from trunkline.cli.jobs import jobs
+from trunkline.cli.limits import limits
 from trunkline.cli.migrate import migrate
 from trunkline.cli.queues import queues
 from trunkline.cli.up import up
@@ -53,6 +54,7 @@ root.command(rich_help_panel=RUN)(migrate)
 root.command(rich_help_panel=USE)(enqueue)
 root.add_typer(jobs, name="jobs", rich_help_panel=USE)
 root.add_typer(queues, name="queues", rich_help_panel=USE)
+root.add_typer(limits, name="limits", rich_help_panel=USE)
 root.add_typer(dead_letters, name="dead-letters", rich_help_panel=USE)
 root.command(rich_help_panel=OPERATE)(doctor)
 root.add_typer(config, name="config", rich_help_panel=OPERATE)
