@@ -31,6 +31,7 @@ STATE_STYLES = {
     "scheduled": "blue",
     "retrying": "yellow",
     "no_handler": "yellow",
+    "limited": "yellow",
     "active": "bold cyan",
     "completed": "green",
     "failed": "bold red",
