@@ -19,6 +19,7 @@ from trunkline.engine import (
     Flows,
     Heart,
     Hooks,
+    Limits,
     Operations,
     Privacy,
     Producer,
@@ -60,6 +61,7 @@ class Trunkline(Operations, Extensible):
         self.templates = Templates(self)
         self.batches = Batches(self)
         self.flows = Flows(self)
+        self.limits = Limits(self)
         self._store: Store | None = None
         self._producer: Producer | None = None
         self._embedded: EmbeddedServer | None = None
@@ -83,6 +85,12 @@ class Trunkline(Operations, Extensible):
         retry_jitter: float = 0.0,
         timeout: float | None = None,
         dead_letter: str | None = None,
+        concurrency: int | None = None,
+        rate: float | None = None,
+        burst: int = 0,
+        key_concurrency: int | None = None,
+        key_rate: float | None = None,
+        key_burst: int = 0,
         tenants: Literal["default", "all"] = "default",
         process: bool = False,
         retry_on: Sequence[type[BaseException]] = (),
@@ -96,6 +104,8 @@ class Trunkline(Operations, Extensible):
             retry_limit: retries after the first attempt; delays are seconds (see model.Policy).
             timeout: seconds one attempt may take; None: TRUNKLINE_JOB_TIMEOUT.
             dead_letter: queue that receives a copy of each job that ends failed.
+            concurrency, rate, burst: jobs of the kind at once and starts a second, in each tenant, over all processes.
+            key_concurrency, key_rate, key_burst: the same for jobs that share a `limit_key`; 1 at once makes them singletons.
             tenants: "default" serves the default tenant only, "all" every tenant.
             retry_on, fail_on: exception classes that alone are retried / that end the job at once.
             encrypt: what is stored encrypted: True for payload and result, "payload", "result".
@@ -109,6 +119,12 @@ class Trunkline(Operations, Extensible):
             retry_jitter,
             self.settings.job_timeout_s if timeout is None else timeout,
             dead_letter,
+            concurrency,
+            rate,
+            burst,
+            key_concurrency,
+            key_rate,
+            key_burst,
         )
 
         def declare(function: F) -> F:

@@ -103,10 +103,14 @@ class SessionLost(TrunklineError):
 
 
 class QuotaExceeded(TrunklineError):
-    """The tenant has as many queued jobs as it may have."""
+    """The tenant has as many queued jobs as it may have, or enqueues too fast; `retry_after_s` says when, where it is known."""
 
     code = "quota_exceeded"
     retryable = True
+
+    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class Unavailable(TrunklineError):

@@ -24,6 +24,8 @@ COMMANDS = [
     *(["schedules", name] for name in ("list", "create", "show", "pause", "resume", "delete", "run")),
     ["templates"],
     *(["templates", name] for name in ("list", "save", "show", "delete")),
+    ["limits"],
+    *(["limits", name] for name in ("list", "set", "remove", "block", "unblock", "pause", "resume", "quota", "skip")),
     ["dead-letters"],
     *(["dead-letters", name] for name in ("list", "redrive")),
     ["doctor"],

@@ -160,3 +160,15 @@ def test_many_looks_in_a_second_are_frequent():
     later = line.is_frequent(101.6)
 
     assert ([False] * FREQUENT, True, False) == (within, one_more, later)
+
+
+def test_what_comes_back_while_a_claim_is_under_way_is_not_covered_by_its_answer():
+    """The signal is heard between the claim and its answer, which knows nothing of it."""
+    line = Line(1, 1, "q")
+    covering, _, _ = line.start(100.0)
+    line.rewind(7)
+    line.claimed([], limit=10, covering=covering, safe=50 * SECOND, began_ord=100 * SECOND, now=100.0, took_s=0.001)
+
+    assert line.has_work
+    assert (False, 6, {}) == line.start(100.1)
+    assert 6 == line.covered_floor

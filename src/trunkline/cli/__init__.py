@@ -4,7 +4,7 @@
 root ── up ► demo          start everything here: database, schema, worker
      ├─ worker             run an application's handlers        (up and worker share: serve, interrupts)
      ├─ migrate  doctor ► checks  config  bench
-     └─ enqueue  jobs ► why, watch  queues  dead_letters
+     └─ enqueue  jobs ► why, watch  queues  limits  dead_letters
 run      one event loop per command; what is refused becomes a sentence and an exit code
 reach    which database a command means, and the open application on it
 options  show    what commands share in front (arguments) and behind (tables, JSON)

@@ -1,7 +1,7 @@
 """Jobs and queues as JSON documents: the field names of the REST API, so that a script reads both alike.
 
 Always true: names of ours are camelCase; payload, result, error, progress and options are passed on as they are.
-Called by: enqueue, jobs, dead_letters, queues, schedules, templates, batches, watch.
+Called by: enqueue, jobs, dead_letters, queues, schedules, templates, batches, limits, watch.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from trunkline.model import BatchView, JobView, ScheduleView, TemplateView
+    from trunkline.store.limits import LimitView
     from trunkline.store.read import QueueView
 
 
@@ -98,4 +99,24 @@ def batch_document(batch: BatchView) -> dict[str, Any]:
         "doneAt": batch.done_at,
         "successJobId": batch.success_job,
         "completeJobId": batch.complete_job,
+    }
+
+
+def limit_document(limit: LimitView) -> dict[str, Any]:
+    """A limiter: whose, its bounds, and how full it is."""
+    return {
+        "scope": limit.scope,
+        "queue": limit.queue,
+        "kind": limit.kind,
+        "key": limit.key,
+        "isSet": limit.is_own,
+        "concurrency": limit.concurrency,
+        "rate": limit.rate,
+        "burst": limit.burst,
+        "running": limit.running,
+        "promised": limit.promised,
+        "waiting": limit.waiting,
+        "nextAt": limit.next_at,
+        "blockedUntil": limit.blocked_until,
+        "pausedAt": limit.paused_at,
     }

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from trunkline.model import JobView
 
-State = Literal["queued", "scheduled", "retrying", "no_handler", "waiting", "active", "failed", "cancelled", "completed"]
+State = Literal["queued", "scheduled", "retrying", "no_handler", "waiting", "limited", "active", "failed", "cancelled", "completed"]
 jobs = typer.Typer(no_args_is_help=True, help="List jobs, look at one, cancel, retry, move.")
 
 

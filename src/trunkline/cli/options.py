@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 TIMES = ("run_at", "expires_at", "scheduled_for")
-TEXTS = ("id", "queue", "user_id", "idempotency_key", "unique_key", "dead_letter", "traceparent")
+TEXTS = ("id", "queue", "user_id", "idempotency_key", "unique_key", "dead_letter", "traceparent", "limit_key", "ordering_key")
 NO_OPTIONS = ("kind", "payload", "tenant", "connection", "max_bytes", "secret_fields")
 UNITS_S = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 

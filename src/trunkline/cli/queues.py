@@ -78,6 +78,7 @@ def _table(found: list[QueueView]) -> Table:
 
 async def _switch(name: str, tenant: str | None, *, paused: bool, as_json: bool) -> None:
     from trunkline.cli.reach import application, existing_tenant, listed
+    from trunkline.engine.limits import claims_over
     from trunkline.errors import NotFound
     from trunkline.store import operate, read
 
@@ -89,6 +90,8 @@ async def _switch(name: str, tenant: str | None, *, paused: bool, as_json: bool)
             meant = f"Did you mean {near[0]!r}?" if near else f"There are: {listed(known)}."
             raise NotFound(f"there is no queue {show.short(name, 80)!r}. {meant}")
         changed = await operate.pause_queue(app.store, tenant_id, name, paused)
+        if paused:
+            await claims_over(app.store, f"the queue {name!r} is paused")
     word = "paused" if paused else "running"
     if as_json:
         show.emit({"queue": name, "paused": paused, "changed": changed})

@@ -20,6 +20,7 @@ from trunkline.cli.enqueue import enqueue
 from trunkline.cli.jobs import jobs
 from trunkline.cli.jobtypes import jobtypes
 from trunkline.cli.keys import keys
+from trunkline.cli.limits import limits
 from trunkline.cli.migrate import migrate
 from trunkline.cli.queues import queues
 from trunkline.cli.schedules import schedules
@@ -61,6 +62,7 @@ root.add_typer(queues, name="queues", rich_help_panel=USE)
 root.add_typer(schedules, name="schedules", rich_help_panel=USE)
 root.add_typer(templates, name="templates", rich_help_panel=USE)
 root.add_typer(batches, name="batches", rich_help_panel=USE)
+root.add_typer(limits, name="limits", rich_help_panel=USE)
 root.add_typer(dead_letters, name="dead-letters", rich_help_panel=USE)
 root.command(rich_help_panel=OPERATE)(doctor)
 root.add_typer(jobtypes, name="jobtypes", rich_help_panel=OPERATE)

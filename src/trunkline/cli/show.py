@@ -32,6 +32,7 @@ STATE_STYLES = {
     "retrying": "yellow",
     "no_handler": "yellow",
     "waiting": "blue",
+    "limited": "yellow",
     "active": "bold cyan",
     "completed": "green",
     "failed": "bold red",

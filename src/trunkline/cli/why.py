@@ -14,17 +14,25 @@ from trunkline.cli import show
 if TYPE_CHECKING:
     from trunkline.model import JobView
     from trunkline.store.inspect import Standing
+    from trunkline.store.limits import HeldBy
 
 
-def sentences(job: JobView, around: Standing, parents: Sequence[tuple[UUID, str, str]] = ()) -> list[str]:
-    """The reasons, the decisive one first; empty for a job that has ended. `parents`: (id, kind, state) of what it waits for."""
+def sentences(job: JobView, around: Standing, parents: Sequence[tuple[UUID, str, str]] = (), held: HeldBy | None = None) -> list[str]:
+    """The reasons, the decisive one first; empty for a job that has ended.
+
+    Args:
+        parents: (id, kind, state) of what a waiting job waits for.
+        held: what a limited job waits for.
+    """
     if job.is_terminal:
         return []
     if job.state == "active":
         return _active(job, around)
     if job.state == "waiting":
         return _waiting(parents)
-    found = _deferred(job) if job.state != "queued" else []
+    found = _limited(job, held) if job.state == "limited" else _deferred(job) if job.state != "queued" else []
+    if around.is_tenant_paused:
+        found.append("Its tenant is paused. Go on with: trunkline limits resume --everything")
     if around.paused_at is not None:
         found.append(f"Its queue is paused since {show.moment(around.paused_at)}. Go on with: trunkline queues resume {job.queue}")
     if not around.is_declared:
@@ -64,6 +72,28 @@ def _deferred(job: JobView) -> list[str]:
             return [f"A worker took it and had no handler for the kind {job.kind!r}; it is offered again {when}."]
         case _:
             return [f"It is to run {when}."]
+
+
+def _limited(job: JobView, held: HeldBy | None) -> list[str]:
+    from trunkline.cli.limits import subject
+
+    if held is None:
+        return ["It has just moved on: look again."]
+    limit, behind = held.limit, f"{show.count(held.ahead, 'job')} {'waits' if held.ahead == 1 else 'wait'} before it"
+    if limit.scope == "ordering":
+        first = f"job {held.first_id}, which is {held.first_state}" if held.first_id else "the one before it"
+        skip = f" Retry it, or go on without it: trunkline limits skip {held.first_id}" if held.first_state == "failed" else ""
+        return [f"Jobs with its ordering key run one after the other: it waits for {first}; {behind}.{skip}"]
+    if limit.paused_at is not None:
+        return [
+            f"The {limit.scope} {limit.kind or limit.key!r} is paused since {show.moment(limit.paused_at)}. Go on with: trunkline limits resume"
+        ]
+    if job.run_at is not None:
+        return [f"The limit of {subject(limit)} lets it start {show.moment(job.run_at)}."]
+    if limit.blocked_until is not None and not show.ago(limit.blocked_until).endswith("ago"):
+        return [f"The key {limit.key!r} is blocked until {show.moment(limit.blocked_until)}; {behind}."]
+    full = f" {limit.running} of at most {limit.concurrency} run now." if limit.concurrency is not None else ""
+    return [f"It waits for the limit of {subject(limit)}; {behind}.{full}"]
 
 
 def _in_line(job: JobView, around: Standing) -> list[str]:

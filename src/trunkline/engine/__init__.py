@@ -6,6 +6,7 @@ from trunkline.engine.flows import Flows
 from trunkline.engine.handlers import Handler, Registry, make_handler
 from trunkline.engine.heart import Heart
 from trunkline.engine.hooks import EVENTS, Extensible, Hooks, JobEvent
+from trunkline.engine.limits import Limits
 from trunkline.engine.operations import Operations
 from trunkline.engine.privacy import Privacy
 from trunkline.engine.producer import Enqueued, Producer
@@ -29,6 +30,7 @@ __all__ = [
     "Hooks",
     "Job",
     "JobEvent",
+    "Limits",
     "OpenBatch",
     "Operations",
     "Privacy",

@@ -67,6 +67,7 @@ class Heart:
         self._renewed_at = 0.0
         self._ord_at: tuple[int, float] = (0, 0.0)
         self._soon = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
         self.session_id = 0
         self.safe = 0
         self.ticked = asyncio.Event()
@@ -140,6 +141,17 @@ class Heart:
     def tick_soon(self) -> None:
         """Do not wait for the second to be over."""
         self._soon.set()
+
+    def tick_in(self, seconds: float) -> None:
+        """Tick then, if the next one would come later: a job was given a time. Each tick knows those of the next second itself."""
+        if seconds < self._every_s and (self._timer is None or seconds < self._timer.when() - asyncio.get_running_loop().time()):
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = asyncio.get_running_loop().call_later(seconds, self._time_is_up)
+
+    def _time_is_up(self) -> None:
+        self._timer = None
+        self.tick_soon()
 
     async def stop(self) -> None:
         """Close the session, if the database answers."""

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
+from trunkline.engine.limits import claims_over
 from trunkline.engine.privacy import Privacy
 from trunkline.errors import NotFound, NotRetryable
 from trunkline.model import JobView, as_uuid
@@ -72,8 +73,14 @@ class Operations:
         return await operate.reprioritize(await self.open(), await self.known_tenant_id(tenant), [as_uuid(i) for i in job_ids], priority)
 
     async def pause(self, queue: str, *, tenant: str | None = None) -> bool:
-        """Stop claims from a queue; running jobs go on. False: it was paused. A queue that is not there yet is made, paused."""
-        return await operate.pause_queue(await self.open(), await self.known_tenant_id(tenant), queue, True)
+        """Stop claims from a queue; running jobs go on. False: it was paused. A queue that is not there yet is made, paused.
+
+        When this returns, no job of the queue starts any more.
+        """
+        store = await self.open()
+        changed = await operate.pause_queue(store, await self.known_tenant_id(tenant), queue, True)
+        await claims_over(store, f"the queue {queue!r} is paused")
+        return changed
 
     async def resume(self, queue: str, *, tenant: str | None = None) -> bool:
         """Undo `pause`. False: it was not paused. NotFound: this tenant has no such queue."""

@@ -19,7 +19,7 @@ import structlog
 
 from trunkline.engine.intake import Intake
 from trunkline.engine.sealing import Sealing
-from trunkline.errors import MustEncrypt, TrunklineError, Unavailable
+from trunkline.errors import MustEncrypt, QuotaExceeded, TrunklineError, Unavailable
 from trunkline.model import NewJob
 from trunkline.model.family import is_tied, parents_first
 from trunkline.store import Store, copy, enqueue, foreign, privacy
@@ -175,8 +175,8 @@ class Producer:
         try:
             results = await self._safely(tenant_id, [waiting.job for waiting in group])
         except TrunklineError as error:
-            if len(group) > 1 and not error.retryable:
-                for waiting in group:  # one caller's mistake must not fail the others
+            if len(group) > 1 and (not error.retryable or isinstance(error, QuotaExceeded)):
+                for waiting in group:  # one caller's mistake must not fail the others; a quota may have room for some
                     await self._flush(tenant_id, [waiting])
                 return
             _fail(group, error)

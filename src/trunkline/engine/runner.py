@@ -208,7 +208,7 @@ class Runner:
         if isinstance(error, Snooze):
             self._acker.ended(job, "snoozed", None, error.seconds)
         elif isinstance(error, RetryAfter):
-            self._acker.ended(job, "retry_after", fault("RetryAfter", str(error)), error.seconds)
+            self._acker.ended(job, "blocked" if error.key else "retry_after", fault("RetryAfter", str(error)), error.seconds)
         else:
             final = error.for_good if isinstance(error, NotReadable) else isinstance(error, InvalidPayload) or job.handler.is_final(error)
             job.error = error

@@ -191,6 +191,8 @@ class Worker:
         if word == "cancel":
             if int(arguments[0]) == self._heart.session_id:
                 self._runner.stop("cancelled", (UUID(arguments[1]), int(arguments[2])))
+        elif word == "due":
+            self._heart.tick_in(float(arguments[0]))
         else:
             self._fetcher.heard(word, arguments)
 

@@ -17,11 +17,15 @@ class Snooze(Exception):
 
 
 class RetryAfter(Exception):
-    """A provider said to come back in `seconds` (FLOOD_WAIT, 429); counts as no failure."""
+    """A provider said to come back in `seconds` (FLOOD_WAIT, 429); counts as no failure.
 
-    def __init__(self, seconds: float, reason: str = "") -> None:
+    With `key=True` nothing else with the job's limit key starts before, in any process: the account has to wait, not this job.
+    """
+
+    def __init__(self, seconds: float, reason: str = "", *, key: bool = False) -> None:
         super().__init__(reason or f"the provider asked to wait {seconds:g} s")
         self.seconds = in_range("RetryAfter seconds", seconds, 0, YEAR_S)
+        self.key = key
 
 
 class Fail(Exception):

@@ -22,6 +22,9 @@ class Policy:
         retry_jitter: 0..1; a delay grows by a random share of up to this much.
         timeout_s: seconds one attempt may take, counted from its claim.
         dead_letter: queue that receives a copy of each job that ends failed; None: no copy.
+        concurrency: how many jobs of the kind may run at once in a tenant, 1..1,000,000; None: any number.
+        rate: how many may start in a second, `burst` more at once; None: any number.
+        key_concurrency, key_rate, key_burst: the same for the jobs of the kind that share a limit key.
     """
 
     retry_limit: int = 3
@@ -31,6 +34,12 @@ class Policy:
     retry_jitter: float = 0.0
     timeout_s: float = 1800.0
     dead_letter: str | None = None
+    concurrency: int | None = None
+    rate: float | None = None
+    burst: int = 0
+    key_concurrency: int | None = None
+    key_rate: float | None = None
+    key_burst: int = 0
 
     def __post_init__(self) -> None:
         whole("retry_limit", self.retry_limit, 0, 1000)
@@ -40,6 +49,14 @@ class Policy:
         in_range("timeout", self.timeout_s, 0.01, 30 * 86400.0)
         if self.dead_letter is not None:
             checked_name("dead_letter queue", self.dead_letter)
+        for name, concurrency in (("concurrency", self.concurrency), ("key_concurrency", self.key_concurrency)):
+            if concurrency is not None:
+                whole(name, concurrency, 1, 1_000_000)
+        for name, rate in (("rate", self.rate), ("key_rate", self.key_rate)):
+            if rate is not None:
+                in_range(name, rate, 1 / YEAR_S, 1_000_000)
+        whole("burst", self.burst, 0, 1_000_000)
+        whole("key_burst", self.key_burst, 0, 1_000_000)
 
 
 def in_range(name: str, value: object, low: float, high: float) -> float:

@@ -25,7 +25,8 @@ from trunkline.model import NewJob
 from trunkline.store import enqueue
 from trunkline.store.pool import Store
 
-BEGIN_COPY = "select queue_ids, kind_ids, ord, clock_timestamp() from trunkline.begin_copy($1, $2, $3, $4)"
+BEGIN_COPY = "select queue_ids, kind_ids, ord, clock_timestamp(), has_quota from trunkline.begin_copy($1, $2, $3, $4)"
+CHECK_QUOTA = "select trunkline.check_quota($1, $2, $3, $4)"
 WAKE = "select trunkline.wake($1)"
 CHECK_IDS = "select trunkline.check_ids($1)"
 CAN_COPY = """select has_table_privilege('trunkline.job'::regclass, 'insert') and has_table_privilege('trunkline.ready'::regclass, 'insert')
@@ -85,6 +86,7 @@ class _Copying:
         self._places: dict[_Line, _Place] = {}
         self._ord = 0  # of the job before the next
         self._low = self._high = b""  # ids within them need no further look
+        self._has_quota = False
         self._writing: asyncio.Task[None] | None = None
 
     async def run(self, source: Iterator[NewJob], taken: list[NewJob]) -> None:
@@ -111,6 +113,10 @@ class _Copying:
             if lines := {(job.queue, job.kind, job.priority) for job in jobs} - self._places.keys():
                 await self._written()  # one statement at a time
                 await self._begin(sorted(lines))
+            if self._has_quota:
+                await self._written()
+                coming = len(rows) * SLICE + len(jobs)
+                await self._conn.fetch(self._store.sql(CHECK_QUOTA), self._tenant_id, len(jobs), coming, len(taken) > len(jobs))
             ids = [job.id.bytes for job in jobs]
             if not self._are_good(ids):
                 await self._written()
@@ -127,9 +133,10 @@ class _Copying:
     async def _begin(self, lines: Sequence[_Line]) -> None:
         """Learn the places of lines; the first call gives the place in line to count from."""
         queues, kinds, priorities = zip(*lines, strict=True)
-        queue_ids, kind_ids, ord_base, now = await self._conn.fetchrow(
+        queue_ids, kind_ids, ord_base, now, has_quota = await self._conn.fetchrow(
             self._store.sql(BEGIN_COPY), self._tenant_id, queues, kinds, priorities
         )
+        self._has_quota = self._has_quota or has_quota
         self._ord = self._ord or ord_base
         self._low, self._high = _floor(now - _DAY), _floor(now + _DAY)
         for line, queue_id, kind_id in zip(lines, queue_ids, kind_ids, strict=True):

@@ -84,7 +84,7 @@ STANDING = f"""select q.paused_at, {_DECLARED}, r.job_id is not null,
        (select count(*) from (select from trunkline.lease as a where a.tenant_id = q.tenant_id and a.queue_id = q.queue_id limit {MOST}) as w),
        exists (select from trunkline.session as s where s.dead_at is null and s.expires_at > trunkline.now() and q.queue_id = any (s.asleep_on)),
        (select count(*) from trunkline.session as s where s.dead_at is null and s.expires_at > trunkline.now()),
-       s.name, s.dead_at is null and s.expires_at > trunkline.now(), l.cancel_requested_at
+       s.name, s.dead_at is null and s.expires_at > trunkline.now(), l.cancel_requested_at, q.gates & 2 <> 0
   from trunkline.job as j
   join trunkline.queue as q on q.tenant_id = j.tenant_id and q.queue_id = j.queue_id
   join trunkline.kind as k on k.tenant_id = j.tenant_id and k.kind_id = j.kind_id
@@ -148,6 +148,7 @@ class Standing(NamedTuple):
     worker: str | None
     worker_is_alive: bool | None
     cancel_requested_at: datetime | None
+    is_tenant_paused: bool = False
 
 
 async def server(store: Store) -> Server:

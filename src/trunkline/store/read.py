@@ -28,6 +28,7 @@ _IN_STATE = {
     "retrying": "select job_id from trunkline.deferred where tenant_id = $1 and reason = 'retrying' limit 10000",
     "no_handler": "select job_id from trunkline.deferred where tenant_id = $1 and reason = 'no_handler' limit 10000",
     "waiting": "select job_id from trunkline.deferred where tenant_id = $1 and reason = 'waiting' limit 10000",
+    "limited": "select job_id from trunkline.deferred where tenant_id = $1 and reason = 'limited' limit 10000",
     "active": "select job_id from trunkline.lease where tenant_id = $1 limit 10000",
     "failed": "select job_id from trunkline.outcome where tenant_id = $1 and state = 2 order by finished_at desc limit 10000",
     "cancelled": "select job_id from trunkline.outcome where tenant_id = $1 and state = 3 order by finished_at desc limit 10000",

@@ -36,8 +36,12 @@ def translate(error: BaseException) -> errors.TrunklineError | None:
     """Our exception for a driver's, or None where it is a bug that should be seen as it is."""
     state = getattr(error, "sqlstate", None)
     if isinstance(state, str):
+        if state == "TL006":
+            return errors.QuotaExceeded(str(error).partition("\n")[0], _seconds(getattr(error, "detail", None)))
         if state in OURS:
             return OURS[state](str(error))
+        if state == "23514" and getattr(error, "constraint_name", None) == "lease_examined":
+            return errors.Unavailable("a claim began before the first limited job of its queue was there. It is repeated.")
         if state in LATE:
             return errors.TimedOut(f"the statement took too long ({state}: {error}). Try again; nothing half-done was kept.")
         if state.startswith(PASSING_CLASSES) or state in PASSING_CODES:
@@ -55,6 +59,14 @@ def translate(error: BaseException) -> errors.TrunklineError | None:
     if isinstance(error, (asyncpg.InterfaceError, asyncpg.InternalClientError, ConnectionError, OSError)):
         return errors.Unavailable(f"the database cannot be reached ({type(error).__name__}: {error}). Try again when it is back.")
     return None
+
+
+def _seconds(detail: str | None) -> float | None:
+    """What a quota says in the detail of its error: when to come back."""
+    try:
+        return None if detail is None else float(detail)
+    except ValueError:
+        return None
 
 
 @contextmanager

@@ -21,7 +21,7 @@ SAVE_PROGRESS = "select trunkline.save_progress($1, $2, $3, $4)"
 SAVE_CHECKPOINT = "select trunkline.save_checkpoint($1, $2, $3, $4)"
 CHECKPOINT = "select trunkline.checkpoint($1, $2)"
 ADD_LOG = "select trunkline.add_log($1, $2, $3, $4, $5, $6)"
-DECLARE_KIND = "select trunkline.declare_kind($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+DECLARE_KIND = "select trunkline.declare_kind($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"
 OPEN_LINES = "select tenant_id, queue_id, queue from trunkline.open_lines($1, $2)"
 LEASE_HOLDS = "select exists (select from trunkline.lease where tenant_id = $1 and job_id = $2 and attempt = $3)"
 KIND_NAMES = "select kind_id, name from trunkline.kind where kind_id = any($1)"
@@ -116,6 +116,12 @@ async def declare_kind(store: Store, tenant_id: int | None, name: str, policy: P
         policy.retry_jitter,
         policy.timeout_s,
         policy.dead_letter,
+        policy.concurrency,
+        policy.rate,
+        policy.burst,
+        policy.key_concurrency,
+        policy.key_rate,
+        policy.key_burst,
     )
 
 

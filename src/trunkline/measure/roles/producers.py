@@ -45,7 +45,7 @@ async def enqueue_single(parent: Parent, url: str, *, jobs: int, pairs: int) -> 
     """
     async with application(url) as app:
         store, tenant_id = app.store, await app.tenant_id(None)
-        queue_ids, kind_ids, ord_base, _ = (await store.fetch(BEGIN_COPY, tenant_id, [KIND], [KIND], [0]))[0]
+        queue_ids, kind_ids, ord_base, *_ = (await store.fetch(BEGIN_COPY, tenant_id, [KIND], [KIND], [0]))[0]
         conn = await asyncpg.connect(url)
         floor = await conn.prepare(SINGLE)
         parent.say("ready")
@@ -90,5 +90,5 @@ async def line_of(app_url: str) -> tuple[int, int, int, int]:
     """(tenant, queue, kind, place in line) of the bench's own line, made if needed."""
     async with application(app_url) as app:
         tenant_id = await sessions.tenant_id(app.store, app.settings.tenant)
-        queue_ids, kind_ids, ord_base, _ = (await app.store.fetch(BEGIN_COPY, tenant_id, [KIND], [KIND], [0]))[0]
+        queue_ids, kind_ids, ord_base, *_ = (await app.store.fetch(BEGIN_COPY, tenant_id, [KIND], [KIND], [0]))[0]
         return tenant_id, queue_ids[0], kind_ids[0], ord_base

@@ -35,6 +35,7 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   v_name text;
   v_used record;
+  v_gates smallint;
 begin
   for v_name in
     select distinct u.name from unnest(p_kinds) as u (name)
@@ -43,10 +44,15 @@ begin
   loop
     perform trunkline.check_name('kind', v_name);
     -- A handler that serves every tenant left its policy under tenant 0.
-    insert into trunkline.kind (tenant_id, name, retry_limit, retry_delay_s, retry_backoff, retry_max_delay_s, retry_jitter, timeout_s, dead_letter, seals)
-    select p_tenant_id, v_name, k.retry_limit, k.retry_delay_s, k.retry_backoff, k.retry_max_delay_s, k.retry_jitter, k.timeout_s, k.dead_letter, k.seals
+    insert into trunkline.kind (tenant_id, name, retry_limit, retry_delay_s, retry_backoff, retry_max_delay_s, retry_jitter, timeout_s, dead_letter, seals,
+                                concurrency, every_us, burst, key_concurrency, key_every_us, key_burst)
+    select p_tenant_id, v_name, k.retry_limit, k.retry_delay_s, k.retry_backoff, k.retry_max_delay_s, k.retry_jitter, k.timeout_s, k.dead_letter, k.seals,
+           k.concurrency, k.every_us, k.burst, k.key_concurrency, k.key_every_us, k.key_burst
       from trunkline.kind as k where k.tenant_id = 0 and k.name = v_name
         on conflict (tenant_id, name) do nothing;
+    if exists (select from trunkline.kind as k where k.tenant_id = 0 and k.name = v_name and coalesce(k.concurrency, k.every_us) is not null) then
+      perform trunkline.gate_tenant(p_tenant_id, 1::smallint, true);
+    end if;
     insert into trunkline.kind (tenant_id, name) values (p_tenant_id, v_name) on conflict (tenant_id, name) do nothing;
   end loop;
 
@@ -59,11 +65,28 @@ begin
      order by u.name
   loop
     perform trunkline.check_name('queue', v_used.name);
-    insert into trunkline.queue as q (tenant_id, name, priorities) values (p_tenant_id, v_used.name, v_used.priorities || '{0}'::smallint[])
+    -- A new queue begins with its tenant's gates; the lock makes whoever sets them wait, and find it.
+    select t.gates into v_gates from trunkline.tenant as t where t.tenant_id = p_tenant_id for share;
+    insert into trunkline.queue as q (tenant_id, name, priorities, gates) values (p_tenant_id, v_used.name, v_used.priorities || '{0}'::smallint[], coalesce(v_gates, 0))
         on conflict (tenant_id, name) do update
        set priorities = (select array_agg(distinct p order by p desc) from unnest(q.priorities || excluded.priorities) as p);
     update trunkline.queue as q
        set priorities = (select array_agg(distinct p order by p desc) from unnest(q.priorities) as p)
      where q.tenant_id = p_tenant_id and q.name = v_used.name;
   end loop;
+end $$;
+
+-- Sets or clears bits of `gates` of a tenant and all its queues, present and future: 1 = limiters may apply, 2 = paused, 4 = a quota.
+-- Bit 1 is never cleared: a queue may have it for limits of its own. The tenant first, as whoever makes a queue locks it.
+create or replace function trunkline.gate_tenant(p_tenant_id bigint, p_bits smallint, p_on boolean) returns boolean
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  v_changed boolean;
+begin
+  update trunkline.tenant as t set gates = case when p_on then t.gates | p_bits else t.gates & ~p_bits end
+   where t.tenant_id = p_tenant_id and (t.gates & p_bits = p_bits) <> p_on;
+  v_changed := found;
+  update trunkline.queue as q set gates = case when p_on then q.gates | p_bits else q.gates & ~p_bits end
+   where q.tenant_id = p_tenant_id and (q.gates & p_bits = p_bits) <> p_on;
+  return v_changed;
 end $$;

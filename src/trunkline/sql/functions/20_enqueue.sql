@@ -38,13 +38,14 @@ as $$
 declare
   v_ord bigint;
   v_queue_ids integer[];
+  v_gates smallint;
 begin
   perform trunkline.check_ids(p_ids);
   perform trunkline.ensure_names(p_tenant_id, p_queues, p_kinds, p_priorities);
   perform pg_current_xact_id();          -- an xid first, then the place in line
   v_ord := trunkline.ord_now();
   with body as (
-    select u.n, u.id, q.queue_id, k.kind_id, u.priority, u.user_id,
+    select u.n, u.id, q.queue_id, q.gates, k.kind_id, u.priority, u.user_id,
            case when k.seals & 1 = 0 then u.payload else trunkline.must_be_sealed(u.kind, u.payload) end as payload
       from unnest(p_ids, p_kinds, p_queues, p_priorities, p_payloads, p_users)
              with ordinality as u (id, kind, queue, priority, payload, user_id, n)
@@ -58,7 +59,10 @@ begin
     select p_tenant_id, v_ord + b.n, b.id, b.queue_id, 0, b.priority, 0, 0 from body as b
     returning queue_id
   )
-  select array_agg(distinct l.queue_id) into v_queue_ids from lined as l;
+  select array_agg(distinct l.queue_id), (select bit_or(b.gates) from body as b) into v_queue_ids, v_gates from lined as l;
+  if v_gates & 4 <> 0 then
+    perform trunkline.check_quota(p_tenant_id, cardinality(p_ids), 0);
+  end if;
   perform trunkline.wake(v_queue_ids);
 end $$;
 
@@ -71,11 +75,12 @@ declare
   v_at timestamptz := clock_timestamp();
   v_queue_id integer;
   v_kind_id integer;
+  v_gates smallint;
 begin
   if p_id < trunkline.id_floor(v_at - interval '24 hours') or p_id >= trunkline.id_floor(v_at + interval '24 hours') then
     perform trunkline.check_ids(array[p_id]);
   end if;
-  select q.queue_id, k.kind_id into v_queue_id, v_kind_id
+  select q.queue_id, k.kind_id, q.gates into v_queue_id, v_kind_id, v_gates
     from trunkline.queue as q, trunkline.kind as k
    where q.tenant_id = p_tenant_id and q.name = p_queue and p_priority = any (q.priorities) and k.tenant_id = p_tenant_id and k.name = p_kind and k.seals & 1 = 0;
   if v_kind_id is null then
@@ -86,23 +91,29 @@ begin
   values (p_tenant_id, p_id, v_at, v_queue_id, v_kind_id, p_payload, p_user);
   insert into trunkline.ready (tenant_id, ord, job_id, queue_id, attempt, priority, failures, traits)
   values (p_tenant_id, trunkline.ord_now(), p_id, v_queue_id, 0, p_priority, 0, 0);
+  if v_gates & 4 <> 0 then
+    perform trunkline.check_quota(p_tenant_id, 1, 0);
+  end if;
   if exists (select from trunkline.session as s where v_queue_id = any (s.asleep_on) and s.expires_at > v_at) then
     perform pg_notify(trunkline.channel(), 'wake ' || v_queue_id);
   end if;
 end $$;
 
 -- Before a COPY of plain jobs into `job` and `ready` in the same transaction: makes the names, gives the transaction its
--- xid and answers the ids of queue and kind and the place in line to count from. Encrypted kinds do not go by COPY: nobody would look
--- at what is copied.
+-- xid and answers the ids of queue and kind, the place in line to count from, and whether there is a quota to ask before rows are sent.
+-- Encrypted kinds do not go by COPY: nobody would look at what is copied.
+drop function if exists trunkline.begin_copy(bigint, text[], text[], smallint[]);
 create or replace function trunkline.begin_copy(
-  p_tenant_id bigint, p_queues text[], p_kinds text[], p_priorities smallint[], out queue_ids integer[], out kind_ids integer[], out ord bigint)
+  p_tenant_id bigint, p_queues text[], p_kinds text[], p_priorities smallint[],
+  out queue_ids integer[], out kind_ids integer[], out ord bigint, out has_quota boolean)
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
   perform trunkline.ensure_names(p_tenant_id, p_queues, p_kinds, p_priorities);
   perform pg_current_xact_id();
   select array_agg(q.queue_id order by u.n),
-         array_agg(case when k.seals & 1 <> 0 and trunkline.must_be_sealed(k.name, null) is null then null else k.kind_id end order by u.n)
-    into queue_ids, kind_ids
+         array_agg(case when k.seals & 1 <> 0 and trunkline.must_be_sealed(k.name, null) is null then null else k.kind_id end order by u.n),
+         bit_or(q.gates) & 4 <> 0
+    into queue_ids, kind_ids, has_quota
     from unnest(p_queues, p_kinds) with ordinality as u (queue, kind, n)
     join trunkline.queue as q on q.tenant_id = p_tenant_id and q.name = u.queue
     join trunkline.kind as k on k.tenant_id = p_tenant_id and k.name = u.kind;

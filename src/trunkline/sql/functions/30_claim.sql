@@ -19,13 +19,20 @@ as $$
 declare
   v_now timestamptz := trunkline.now();
   v_used smallint[];
+  v_gates smallint;
 begin
   if not exists (select from trunkline.session as s where s.session_id = p_session_id and s.dead_at is null) then
     raise exception using errcode = 'TL007', message = format('session %s is over: its leases were offered to others', p_session_id);
   end if;
-  select q.priorities into v_used from trunkline.queue as q
+  select q.priorities, q.gates into v_used, v_gates from trunkline.queue as q
    where q.tenant_id = p_tenant_id and q.queue_id = p_queue_id and q.paused_at is null;
   if v_used is null then
+    return;
+  end if;
+  if v_gates & 3 <> 0 then                                    -- limiters may apply, or the tenant is paused
+    if v_gates & 2 = 0 then
+      return query select * from trunkline.claim_limited(p_tenant_id, p_queue_id, p_session_id, p_limit, p_floor, p_priorities, p_marks, v_used);
+    end if;
     return;
   end if;
   return query

@@ -19,6 +19,7 @@ $$;
 --   lost                the same, but offered again at once: its worker is gone, nothing was wrong with the job
 --   fatal               ended `failed`, whatever the limit
 --   snoozed, retry_after, no_handler   runs again after `p_delays` seconds; no failure counted
+--   blocked             the same, and nothing else with its limit key starts before
 --   released            back to its place in line; no failure counted
 --   cancelled           ended `cancelled`; so is every ending but success once a cancel was asked for
 -- Answers a row for each lease that still held and for each report that was written before (its answer was lost); a job
@@ -55,7 +56,7 @@ begin
     select g.*, j.options, d.failures_now, coalesce(j.options ->> 'dead_letter', (k.policy).dead_letter) as dead_letter,
            row_number() over (order by g.ord) as n,
            case when g.ending = 'released' then 'ready'
-                when g.ending in ('snoozed', 'retry_after', 'no_handler') then 'deferred' when g.ending = 'cancelled' then 'cancelled'
+                when g.ending in ('snoozed', 'retry_after', 'blocked', 'no_handler') then 'deferred' when g.ending = 'cancelled' then 'cancelled'
                 when g.ending = 'fatal' or d.failures_now > coalesce((j.options ->> 'retry_limit')::float8, (k.policy).retry_limit) then 'failed'
                 when g.ending = 'lost' then 'ready' else 'deferred' end as next,
            v_now + make_interval(secs => case when g.ending in ('failed', 'timed_out')
@@ -66,11 +67,11 @@ begin
      cross join lateral (select g.failures + case when g.ending in ('failed', 'timed_out', 'lost', 'fatal') then 1 else 0 end as failures_now) as d
   ), again as (
     insert into trunkline.ready (tenant_id, ord, job_id, queue_id, attempt, priority, failures, traits)
-    select p_tenant_id, case when g.ending = 'released' then g.ord else v_ord + g.n end, g.job_id, g.queue_id, g.attempt, g.priority, g.failures_now, g.traits
+    select p_tenant_id, case when g.ending = 'released' then g.ord else v_ord + g.n end, g.job_id, g.queue_id, g.attempt, g.priority, g.failures_now, g.traits & ~152::smallint
       from judged as g where g.next = 'ready'
   ), later as (
     insert into trunkline.deferred (tenant_id, job_id, run_at, queue_id, attempt, priority, failures, traits, reason)
-    select p_tenant_id, g.job_id, g.run_at, g.queue_id, g.attempt, g.priority, g.failures_now, g.traits,
+    select p_tenant_id, g.job_id, g.run_at, g.queue_id, g.attempt, g.priority, g.failures_now, g.traits & ~152::smallint,
            case g.ending when 'no_handler' then 'no_handler' when 'snoozed' then 'scheduled' else 'retrying' end
       from judged as g where g.next = 'deferred'
   ), noted as (
@@ -95,7 +96,7 @@ end $$;
 create or replace function trunkline.check_endings(p_endings text[]) returns void
 language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
 declare
-  v_known constant text[] := '{failed,timed_out,lost,fatal,snoozed,retry_after,no_handler,released,cancelled}';
+  v_known constant text[] := '{failed,timed_out,lost,fatal,snoozed,retry_after,blocked,no_handler,released,cancelled}';
   v_bad text;
 begin
   select coalesce(e, 'null') into v_bad from unnest(p_endings) as e where e is null or e <> all (v_known) limit 1;
@@ -119,7 +120,7 @@ as $$
     left join trunkline.deferred as d on d.tenant_id = p_tenant_id and d.job_id = a.job_id and d.attempt = a.attempt
    where (n.ending in ('cancelled', case a.ending when 'fatal' then 'failed' else a.ending end) and n.error::text is not distinct from a.error::text)
       or (n.ending is null and a.ending = 'released' and r.job_id is not null)
-      or (n.ending is null and a.ending in ('snoozed', 'retry_after', 'no_handler') and coalesce(r.job_id, d.job_id) is not null)
+      or (n.ending is null and a.ending in ('snoozed', 'retry_after', 'blocked', 'no_handler') and coalesce(r.job_id, d.job_id) is not null)
 $$;
 
 -- Signals, freed keys and dead-letter copies of a settled flush. A released job returns to a place that marks have passed: every
@@ -143,10 +144,18 @@ begin
   perform trunkline.dead_letter(p_tenant_id,
     array(select s.job_id from unnest(p_settled) as s where s.next = 'failed' and s.dead_letter is not null),
     array(select s.dead_letter from unnest(p_settled) as s where s.next = 'failed' and s.dead_letter is not null));
-  select array_agg(s.job_id), array_agg(s.traits), array_agg(case s.next when 'failed' then 2 else 3 end)
+  -- Limiters last, and once for all of the flush: after_ended is told of none (8, 16, 32).
+  select array_agg(s.job_id), array_agg(s.traits & ~56::smallint), array_agg(case s.next when 'failed' then 2 else 3 end)
     into v_special, v_traits, v_states from unnest(p_settled) as s where s.next in ('failed', 'cancelled') and s.traits <> 0;
   if v_special is not null then
     perform trunkline.after_ended(p_tenant_id, v_special, v_traits, v_states);
+  end if;
+  if exists (select from unnest(p_settled) as s where s.traits & 104 <> 0) then
+    perform trunkline.leave_limits(p_tenant_id,
+      array(select s.job_id from unnest(p_settled) as s where s.traits & 8 <> 0),
+      array(select s.job_id from unnest(p_settled) as s where s.traits & 32 <> 0 and s.next = 'cancelled'),
+      array(select s.job_id from unnest(p_settled) as s where s.traits & 64 <> 0 and s.ending = 'blocked'),
+      array(select s.run_at from unnest(p_settled) as s where s.traits & 64 <> 0 and s.ending = 'blocked'));
   end if;
   if v_queues is not null then
     perform trunkline.wake(v_queues);

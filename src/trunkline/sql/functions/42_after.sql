@@ -16,6 +16,11 @@ begin
   if v_traits & 1 <> 0 then
     perform trunkline.free_keys(p_tenant_id, array(select u.id from unnest(p_job_ids, p_traits) as u (id, traits) where u.traits & 1 <> 0));
   end if;
+  if v_traits & 56 <> 0 then                                                                       -- limiters. A failed job keeps its place in its ordering key
+    perform trunkline.leave_limits(p_tenant_id,
+      array(select u.id from unnest(p_job_ids, p_traits) as u (id, traits) where u.traits & 24 <> 0),
+      array(select u.id from unnest(p_job_ids, p_traits, p_states) as u (id, traits, state) where u.traits & 32 <> 0 and u.state <> 2));
+  end if;
   if v_traits & 2 <> 0 then                                                                        -- last: see the lock order in 44_batches.sql
     perform trunkline.leave_batches(p_tenant_id, array(select u.id from unnest(p_job_ids, p_traits) as u (id, traits) where u.traits & 2 <> 0),
                                     array(select u.state from unnest(p_traits, p_states) as u (traits, state) where u.traits & 2 <> 0));

@@ -84,10 +84,11 @@ begin
   perform trunkline.promote(1000);
   perform trunkline.rescue(p_session_id);
   perform trunkline.follow_up(p_session_id);
+  perform trunkline.mend_limits(p_session_id);
   xmin := pg_snapshot_xmin(pg_current_snapshot())::text::bigint;
   select extract(epoch from min(d.run_at) - v_now) into due_in_s from trunkline.deferred as d where d.run_at is not null;
   select array_agg(q.queue_id) into work from trunkline.queue as q
-   where q.queue_id = any (p_queue_ids) and q.paused_at is null
+   where q.queue_id = any (p_queue_ids) and q.paused_at is null and q.gates & 2 = 0
      and exists (select from unnest(q.priorities) as u (priority)
                   cross join lateral (select from trunkline.ready as r
                                        where r.tenant_id = q.tenant_id and r.queue_id = q.queue_id and r.priority = u.priority and r.ord > p_mark

@@ -16,7 +16,8 @@ begin
   return found;
 end $$;
 
--- Moves due jobs into line, oldest due first; answers how many. A place in line is given at promotion.
+-- Moves due jobs into line, oldest due first; answers how many. A place in line is given at promotion, except to jobs that waited
+-- for a limiter: they have theirs, which marks have passed, so claimers are told to look there again.
 create or replace function trunkline.promote(p_limit integer) returns integer
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
@@ -25,6 +26,8 @@ declare
   v_now timestamptz := trunkline.now();
   v_ord bigint;
   v_queue_ids integer[];
+  v_back integer[];
+  v_places bigint[];
   v_moved integer;
 begin
   if not exists (select from trunkline.deferred as d where d.run_at <= v_now) then
@@ -39,12 +42,16 @@ begin
     returning d.*
   ), lined as (
     insert into trunkline.ready (tenant_id, ord, job_id, queue_id, attempt, priority, failures, traits)
-    select d.tenant_id, v_ord + row_number() over (order by d.run_at, d.job_id), d.job_id, d.queue_id, d.attempt, d.priority, d.failures, d.traits from due as d
-    returning queue_id
+    select d.tenant_id, coalesce(d.ord, v_ord + row_number() over (order by d.run_at, d.job_id)), d.job_id, d.queue_id, d.attempt, d.priority, d.failures, d.traits from due as d
+    returning queue_id, ord
   )
-  select array_agg(distinct l.queue_id), count(*) into v_queue_ids, v_moved from lined as l;
+  select array_agg(distinct l.queue_id), count(*), array_agg(l.queue_id) filter (where l.ord < v_ord), array_agg(l.ord) filter (where l.ord < v_ord)
+    into v_queue_ids, v_moved, v_back, v_places from lined as l;
   if v_moved > 0 then
     perform trunkline.wake(v_queue_ids);
+  end if;
+  if v_back is not null then
+    perform trunkline.rewind(v_back, v_places);
   end if;
   return v_moved;
 end $$;

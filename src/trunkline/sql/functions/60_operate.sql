@@ -130,6 +130,7 @@ begin
     perform trunkline.rejoin_batches(p_tenant_id, v_children, v_states);
   end if;
   if v_back is not null then
+    perform trunkline.enter_limits(p_tenant_id, v_back, v_back, v_ord, 96);       -- one that was cancelled goes to the end of its ordering key
     perform trunkline.wake(v_queue_ids);
   end if;
   return query select unnest(v_back);
@@ -155,6 +156,7 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp set enab
 declare
   v_is_past boolean := p_run_at <= trunkline.now();
   v_moved integer;
+  v_traits smallint;
 begin
   if p_run_at is null or not isfinite(p_run_at) then
     raise exception using errcode = 'TL001', message = 'run_at is null or infinite: need a time';
@@ -164,14 +166,25 @@ begin
       delete from trunkline.ready as r where r.tenant_id = p_tenant_id and r.job_id = p_job_id and not v_is_past returning r.*
     )
     insert into trunkline.deferred (tenant_id, job_id, run_at, queue_id, attempt, priority, failures, traits, reason)
-    select g.tenant_id, g.job_id, p_run_at, g.queue_id, g.attempt, g.priority, g.failures, g.traits, 'scheduled' from gone as g;
+    select g.tenant_id, g.job_id, p_run_at, g.queue_id, g.attempt, g.priority, g.failures, g.traits, 'scheduled' from gone as g
+    returning traits into v_traits;
     get diagnostics v_moved = row_count;
     exit when v_moved > 0;
-    update trunkline.deferred as d set run_at = case d.reason when 'waiting' then null else p_run_at end where d.tenant_id = p_tenant_id and d.job_id = p_job_id;
+    -- A job that waits for a limiter leaves its line, and keeps its place in the queue where it is to run at once; one that waits for
+    -- parents goes on waiting.
+    update trunkline.deferred as d
+       set run_at = case d.reason when 'waiting' then null else p_run_at end, limiter_id = null, ord = case when v_is_past then d.ord end,
+           reason = case d.reason when 'limited' then 'scheduled' else d.reason end
+     where d.tenant_id = p_tenant_id and d.job_id = p_job_id
+    returning d.traits into v_traits;
     get diagnostics v_moved = row_count;
     exit when v_moved > 0 or v_is_past;
   end loop;
   update trunkline.dependency as e set run_at = p_run_at where e.tenant_id = p_tenant_id and e.child_id = p_job_id;    -- one that waits: once it is released
+  if v_traits & 16 <> 0 then                                           -- the slot that was kept for it is somebody else's now
+    update trunkline.deferred as d set traits = d.traits & ~16::smallint where d.tenant_id = p_tenant_id and d.job_id = p_job_id;
+    perform trunkline.leave_limits(p_tenant_id, array[p_job_id], '{}');
+  end if;
   if v_is_past then
     perform trunkline.promote(1000);
   end if;

@@ -57,9 +57,13 @@ language sql security definer set search_path = pg_catalog, pg_temp set enable_s
 $$;
 
 -- The policy of a kind, as its handler declares it; upserted at worker start. Null tenant: for every tenant, present and future.
+-- Bounds hold from the next claims on; limiters that follow the kind follow at once.
+drop function if exists trunkline.declare_kind(bigint, text, integer, float8, boolean, float8, float8, float8, text);
 create or replace function trunkline.declare_kind(
   p_tenant_id bigint, p_name text, p_retry_limit integer, p_retry_delay_s float8, p_retry_backoff boolean,
-  p_retry_max_delay_s float8, p_retry_jitter float8, p_timeout_s float8, p_dead_letter text) returns void
+  p_retry_max_delay_s float8, p_retry_jitter float8, p_timeout_s float8, p_dead_letter text,
+  p_concurrency integer default null, p_rate float8 default null, p_burst integer default 0,
+  p_key_concurrency integer default null, p_key_rate float8 default null, p_key_burst integer default 0) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   v_name text := trunkline.kind_name(p_name);
@@ -74,6 +78,7 @@ begin
    where (p_tenant_id is null or k.tenant_id = p_tenant_id) and k.name = v_name
      and (k.retry_limit, k.retry_delay_s, k.retry_backoff, k.retry_max_delay_s, k.retry_jitter, k.timeout_s, k.dead_letter, k.declared_at is not null)
          is distinct from (p_retry_limit::smallint, p_retry_delay_s::real, p_retry_backoff, p_retry_max_delay_s::real, p_retry_jitter::real, p_timeout_s::real, p_dead_letter, true);
+  perform trunkline.bound_kind(p_tenant_id, v_name, p_concurrency, trunkline.every_us(p_rate, 1), p_burst, p_key_concurrency, trunkline.every_us(p_key_rate, 1), p_key_burst);
 end $$;
 
 -- The lines a worker serves: its queues by name, in one tenant or (null) in all; made where the tenant is named.

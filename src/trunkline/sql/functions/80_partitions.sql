@@ -85,6 +85,7 @@ begin
   end if;
   delete from trunkline.idempotency as i where i.job_id >= v_low and i.job_id < v_high;
   delete from trunkline.unique_key as u where u.job_id >= v_low and u.job_id < v_high;
+  delete from trunkline.ordering as o where o.job_id >= v_low and o.job_id < v_high;
   delete from trunkline.checkpoint as c where c.job_id >= v_low and c.job_id < v_high;
   delete from trunkline.job_log as l where l.job_id >= v_low and l.job_id < v_high;
   execute format('drop table trunkline.%I', 'attempt' || p_suffix);
