@@ -6,16 +6,16 @@ Always true: the database is opened on first use and closed by `close`; a worker
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
 from trunkline.embedded import EmbeddedServer
 from trunkline.engine import (
     Batches,
+    Declarations,
     Enqueued,
-    Extensible,
     Flows,
     Heart,
     Hooks,
@@ -30,12 +30,9 @@ from trunkline.engine import (
     Templates,
     Waiter,
     Worker,
-    make_handler,
 )
-from trunkline.engine.privacy import is_hidden
-from trunkline.engine.vault import no_key
-from trunkline.errors import InvalidInput, JobCancelled, JobFailed, NotFound, WaitTimeout
-from trunkline.model import JobView, NewJob, Policy, checked_name
+from trunkline.errors import InvalidInput, NotFound, WaitTimeout
+from trunkline.model import JobView, NewJob, checked_name
 from trunkline.observe.trace import traceparent
 from trunkline.settings import Settings
 from trunkline.store import Signals, Store, sessions
@@ -44,10 +41,8 @@ from trunkline.store import migrate as migrations
 if TYPE_CHECKING:
     from trunkline.jobtypes.plugins import PlugIn
 
-F = TypeVar("F", bound=Callable[..., Any])
 
-
-class Trunkline(Operations, Extensible):
+class Trunkline(Operations, Declarations):
     """An application: its handlers, and the way to its jobs.
 
     `async with Trunkline() as app:` opens and closes it; any method opens it on first use.
@@ -73,78 +68,6 @@ class Trunkline(Operations, Extensible):
 
     # -- handlers ----------------------------------------------------------------
 
-    def job(
-        self,
-        kind: str,
-        *,
-        queue: str | None = None,
-        retry_limit: int = 3,
-        retry_delay: float = 2.0,
-        retry_backoff: bool = True,
-        retry_max_delay: float = 3600.0,
-        retry_jitter: float = 0.0,
-        timeout: float | None = None,
-        dead_letter: str | None = None,
-        concurrency: int | None = None,
-        rate: float | None = None,
-        burst: int = 0,
-        key_concurrency: int | None = None,
-        key_rate: float | None = None,
-        key_burst: int = 0,
-        tenants: Literal["default", "all"] = "default",
-        process: bool = False,
-        retry_on: Sequence[type[BaseException]] = (),
-        fail_on: Sequence[type[BaseException]] = (),
-        encrypt: bool | Literal["payload", "result"] = False,
-        allow_secrets: bool = False,
-    ) -> Callable[[F], F]:
-        """Declare the handler of a kind: `async def`, plain `def` (runs in a thread) or `process=True` (CPU work).
-
-        Args:
-            retry_limit: retries after the first attempt; delays are seconds (see model.Policy).
-            timeout: seconds one attempt may take; None: TRUNKLINE_JOB_TIMEOUT.
-            dead_letter: queue that receives a copy of each job that ends failed.
-            concurrency, rate, burst: jobs of the kind at once and starts a second, in each tenant, over all processes.
-            key_concurrency, key_rate, key_burst: the same for jobs that share a `limit_key`; 1 at once makes them singletons.
-            tenants: "default" serves the default tenant only, "all" every tenant.
-            retry_on, fail_on: exception classes that alone are retried / that end the job at once.
-            encrypt: what is stored encrypted: True for payload and result, "payload", "result".
-            allow_secrets: take payloads with fields that are named like secrets although they are stored as they are.
-        """
-        policy = Policy(
-            retry_limit,
-            retry_delay,
-            retry_backoff,
-            retry_max_delay,
-            retry_jitter,
-            self.settings.job_timeout_s if timeout is None else timeout,
-            dead_letter,
-            concurrency,
-            rate,
-            burst,
-            key_concurrency,
-            key_rate,
-            key_burst,
-        )
-
-        def declare(function: F) -> F:
-            handler = make_handler(
-                function,
-                kind,
-                queue=queue,
-                policy=policy,
-                tenants=tenants,
-                process=process,
-                retry_on=tuple(retry_on),
-                fail_on=tuple(fail_on),
-                encrypt=encrypt,
-            )
-            self.registry.add(handler)
-            self.privacy.declared(handler, allow_secrets=allow_secrets)
-            return function
-
-        return declare
-
     def load_plugins(self) -> list[PlugIn]:
         """Declare the job types of installed packages (entry point group `trunkline.jobtypes`), but for TRUNKLINE_JOBTYPES_OFF.
 
@@ -153,16 +76,6 @@ class Trunkline(Operations, Extensible):
         from trunkline.jobtypes import plugins
 
         return plugins.load(self, self.settings.jobtypes_switched_off)
-
-    def schedule(self, cron: str | None = None, **what: Any) -> Callable[[F], F]:
-        """Declare a schedule beside its handler; it is written by name when a worker starts.
-
-        Args:
-            cron: five fields, or six with seconds first; or `every=` seconds.
-            what: every, start, tz, payload, missed, missed_limit, overlap, template, tenant and options of the job as of
-                `schedules.create`; `name=` (the kind's by default), and `kind=` where the function has no `@app.job`.
-        """
-        return self.schedules.declare(self.registry, cron, what)
 
     # -- life cycle ----------------------------------------------------------------
 
@@ -376,24 +289,6 @@ class Trunkline(Operations, Extensible):
         if connection is not None:
             return await self._producer.in_transaction(tenant or self.settings.tenant, list(jobs), connection)
         return await self._producer.many(await self.tenant_id(tenant), jobs)
-
-    async def wait(self, job_id: UUID | str, timeout: float | None = None, *, tenant: str | None = None) -> Any:
-        """The result of a job, as soon as it has ended.
-
-        Raises:
-            WaitTimeout: it had not ended within `timeout` seconds.
-            JobFailed, JobCancelled: how it ended instead.
-            NotFound: this tenant has no such job. NotReadable: its result is encrypted and no key of this process opens it.
-        """
-        job = await self.wait_ended(job_id, timeout, tenant=tenant)
-        message = job.error.get("message", "") if isinstance(job.error, dict) else ""
-        if job.state == "failed":
-            raise JobFailed(f"job {job.id} failed after {job.attempt} attempts: {message}")
-        if job.state == "cancelled":
-            raise JobCancelled(f"job {job.id} was cancelled: {message}")
-        if is_hidden(job.result):
-            raise no_key("result", job.kind)
-        return job.result
 
     async def wait_ended(self, job_id: UUID | str, timeout: float | None = None, *, tenant: str | None = None) -> JobView:
         """The job, as soon as it has ended, however it did. Raises WaitTimeout and NotFound as `wait` does."""

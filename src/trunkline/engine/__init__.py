@@ -2,6 +2,7 @@
 
 from trunkline.engine.batches import Batches, BatchSent, OpenBatch
 from trunkline.engine.context import Job, current_job
+from trunkline.engine.declarations import Declarations
 from trunkline.engine.flows import Flows
 from trunkline.engine.handlers import Handler, Registry, make_handler
 from trunkline.engine.heart import Heart
@@ -22,6 +23,7 @@ __all__ = [
     "EVENTS",
     "BatchSent",
     "Batches",
+    "Declarations",
     "Enqueued",
     "Extensible",
     "Flows",

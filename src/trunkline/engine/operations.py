@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from trunkline.engine.limits import claims_over
-from trunkline.engine.privacy import Privacy
-from trunkline.errors import NotFound, NotRetryable
+from trunkline.engine.privacy import Privacy, is_hidden
+from trunkline.engine.vault import no_key
+from trunkline.errors import JobCancelled, JobFailed, NotFound, NotRetryable
 from trunkline.model import JobView, as_uuid
 from trunkline.store import Store, operate, read
 
@@ -32,6 +34,10 @@ class Operations:
 
     async def known_tenant_id(self, name: str | None) -> int:
         """The same, NotFound where there is no such tenant; the application's own."""
+        raise NotImplementedError
+
+    async def wait_ended(self, job_id: UUID | str, timeout: float | None = None, *, tenant: str | None = None) -> JobView:
+        """The job, as soon as it has ended; the application's own."""
         raise NotImplementedError
 
     async def get(self, job_id: UUID | str, *, tenant: str | None = None) -> JobView:
@@ -85,3 +91,21 @@ class Operations:
     async def resume(self, queue: str, *, tenant: str | None = None) -> bool:
         """Undo `pause`. False: it was not paused. NotFound: this tenant has no such queue."""
         return await operate.pause_queue(await self.open(), await self.known_tenant_id(tenant), queue, False)
+
+    async def wait(self, job_id: UUID | str, timeout: float | None = None, *, tenant: str | None = None) -> Any:
+        """The result of a job, as soon as it has ended.
+
+        Raises:
+            WaitTimeout: it had not ended within `timeout` seconds.
+            JobFailed, JobCancelled: how it ended instead.
+            NotFound: this tenant has no such job. NotReadable: its result is encrypted and no key of this process opens it.
+        """
+        job = await self.wait_ended(job_id, timeout, tenant=tenant)
+        message = job.error.get("message", "") if isinstance(job.error, dict) else ""
+        if job.state == "failed":
+            raise JobFailed(f"job {job.id} failed after {job.attempt} attempts: {message}")
+        if job.state == "cancelled":
+            raise JobCancelled(f"job {job.id} was cancelled: {message}")
+        if is_hidden(job.result):
+            raise no_key("result", job.kind)
+        return job.result

@@ -118,10 +118,8 @@ declare
   v_ord bigint;
   v_firsts uuid[];
   v_holders uuid[];
-  v_queue_ids integer[];
-  v_there uuid[];
-  v_made uuid[];
-  v_rules integer;
+  v_queue_ids integer[]; v_rules integer;
+  v_there uuid[]; v_made uuid[];
 begin
   perform trunkline.check_ids(p_ids);
   perform trunkline.ensure_names(p_tenant_id, p_queues, p_kinds, p_priorities);
