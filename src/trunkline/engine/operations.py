@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from trunkline.engine.privacy import Privacy
+from trunkline.engine.sealing import Sealing
 from trunkline.errors import NotFound, NotRetryable
-from trunkline.model import JobView, as_uuid
+from trunkline.model import JobView, NewJob, as_uuid
 from trunkline.store import Store, operate, read
 
 
 class Operations:
-    """The methods of an application that act on jobs by id."""
+    """The methods of an application that act on jobs by id, and that make jobs by its settings."""
 
     privacy: Privacy
 
@@ -32,6 +34,19 @@ class Operations:
     async def known_tenant_id(self, name: str | None) -> int:
         """The same, NotFound where there is no such tenant; the application's own."""
         raise NotImplementedError
+
+    def new_job(self, kind: str, payload: Any = None, **options: Any) -> NewJob:
+        """A checked job for `enqueue_many`, by this application's settings: sizes, names of secrets, kinds that may have them."""
+        return self.privacy.new_job(kind, payload, **options)
+
+    async def checked_job(self, kind: str, payload: Any, tenant: str | None, options: dict[str, Any]) -> NewJob:
+        """The same; before a secret is refused, the database is asked whether the kind is encrypted."""
+        return await self.privacy.checked(kind, payload, tenant, options)
+
+    @property
+    def sealing(self) -> Sealing:
+        """What encrypts jobs on their way in."""
+        return self.privacy.sealing
 
     async def get(self, job_id: UUID | str, *, tenant: str | None = None) -> JobView:
         """Where a job stands, with what is encrypted opened where this process has the key; NotFound when this tenant has no such job."""
