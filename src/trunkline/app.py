@@ -25,7 +25,6 @@ from trunkline.engine import (
     Producer,
     Registry,
     Schedules,
-    Sealing,
     Stopped,
     Templates,
     Waiter,
@@ -262,19 +261,6 @@ class Trunkline(Operations, Declarations):
         if connection is not None:
             return (await self._producer.in_transaction(tenant or self.settings.tenant, [job], connection))[0]
         return await self._producer.one(await self.tenant_id(tenant), job)
-
-    def new_job(self, kind: str, payload: Any = None, **options: Any) -> NewJob:
-        """A checked job for `enqueue_many`, by this application's settings: sizes, names of secrets, kinds that may have them."""
-        return self.privacy.new_job(kind, payload, **options)
-
-    async def checked_job(self, kind: str, payload: Any, tenant: str | None, options: dict[str, Any]) -> NewJob:
-        """The same; before a secret is refused, the database is asked whether the kind is encrypted."""
-        return await self.privacy.checked(kind, payload, tenant, options)
-
-    @property
-    def sealing(self) -> Sealing:
-        """What encrypts jobs on their way in."""
-        return self.privacy.sealing
 
     async def enqueue_many(self, jobs: Iterable[NewJob], *, tenant: str | None = None, connection: Any = None) -> list[Enqueued]:
         """Put many jobs in, in their order; make them with `app.new_job` (`trunkline.new_job` knows no settings). Many plain ones go by COPY.

@@ -13,14 +13,15 @@ from uuid import UUID
 
 from trunkline.engine.limits import claims_over
 from trunkline.engine.privacy import Privacy, is_hidden
+from trunkline.engine.sealing import Sealing
 from trunkline.engine.vault import no_key
 from trunkline.errors import JobCancelled, JobFailed, NotFound, NotRetryable
-from trunkline.model import JobView, as_uuid
+from trunkline.model import JobView, NewJob, as_uuid
 from trunkline.store import Store, operate, read
 
 
 class Operations:
-    """The methods of an application that act on jobs by id."""
+    """The methods of an application that act on jobs by id, and that make jobs by its settings."""
 
     privacy: Privacy
 
@@ -39,6 +40,19 @@ class Operations:
     async def wait_ended(self, job_id: UUID | str, timeout: float | None = None, *, tenant: str | None = None) -> JobView:
         """The job, as soon as it has ended; the application's own."""
         raise NotImplementedError
+
+    def new_job(self, kind: str, payload: Any = None, **options: Any) -> NewJob:
+        """A checked job for `enqueue_many`, by this application's settings: sizes, names of secrets, kinds that may have them."""
+        return self.privacy.new_job(kind, payload, **options)
+
+    async def checked_job(self, kind: str, payload: Any, tenant: str | None, options: dict[str, Any]) -> NewJob:
+        """The same; before a secret is refused, the database is asked whether the kind is encrypted."""
+        return await self.privacy.checked(kind, payload, tenant, options)
+
+    @property
+    def sealing(self) -> Sealing:
+        """What encrypts jobs on their way in."""
+        return self.privacy.sealing
 
     async def get(self, job_id: UUID | str, *, tenant: str | None = None) -> JobView:
         """Where a job stands, with what is encrypted opened where this process has the key; NotFound when this tenant has no such job."""
