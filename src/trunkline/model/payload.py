@@ -17,6 +17,14 @@ from pydantic import BaseModel
 from trunkline.errors import InvalidPayload
 
 MAX_DEPTH = 64
+
+
+class JsonText(str):
+    """JSON text for which everything below holds already, but its size: `encode` takes it as it is. A door makes it (wire.text)."""
+
+    __slots__ = ()
+
+
 _encoder = msgspec.json.Encoder(enc_hook=lambda value: _plain(value))
 _SCALARS = frozenset((str, int, bool, type(None)))
 
@@ -25,11 +33,14 @@ def encode(value: Any, *, what: str = "payload", max_bytes: int = 1024 * 1024) -
     """`value` as JSON text.
 
     Args:
-        value: dict, list, scalar, dataclass, msgspec Struct or pydantic model; `msgspec.Raw` is taken as JSON text.
+        value: dict, list, scalar, dataclass, msgspec Struct or pydantic model; `msgspec.Raw` is taken as JSON text, `JsonText` as
+            JSON text that was checked.
         what: the word for it in messages.
     Raises:
         InvalidPayload: names what is wrong and what is accepted; nothing was written.
     """
+    if value.__class__ is JsonText:
+        return _within(value.encode(), what, max_bytes)
     try:
         if isinstance(value, msgspec.Raw):
             value = msgspec.json.decode(value)
@@ -37,12 +48,16 @@ def encode(value: Any, *, what: str = "payload", max_bytes: int = 1024 * 1024) -
         text = _encoder.encode(value)
     except (TypeError, ValueError, OverflowError, RecursionError, msgspec.DecodeError) as error:
         raise InvalidPayload(f"{what} is not JSON: {error}. Send objects, arrays, strings, finite numbers, true, false and null.") from None
+    if b"\\u0000" in text and _has_nul(value):
+        raise InvalidPayload(f"{what} contains \\u0000, which PostgreSQL text cannot hold. Remove it or encode the value.")
+    return _within(text, what, max_bytes)
+
+
+def _within(text: bytes, what: str, max_bytes: int) -> str:
     if len(text) > max_bytes:
         raise InvalidPayload(
             f"{what} has {len(text)} bytes, at most {max_bytes} are accepted. Store the data elsewhere and send a reference."
         )
-    if b"\\u0000" in text and _has_nul(value):
-        raise InvalidPayload(f"{what} contains \\u0000, which PostgreSQL text cannot hold. Remove it or encode the value.")
     return text.decode()
 
 
