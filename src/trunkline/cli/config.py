@@ -68,12 +68,13 @@ def _row(setting: Mapping[str, Any]) -> list[str | Text]:
 def rows(settings: Settings, environ: Mapping[str, str]) -> list[dict[str, Any]]:
     """{variable, value, unit, source} of each setting, in the order in which they are declared; unit is "s" or None."""
     from trunkline.settings import _variable as variable_of
+    from trunkline.settings import is_secret
 
     values = settings.model_dump()
     found = []
     for field, value in values.items():
         variable = variable_of(field)
-        shown = show.masked(value) if isinstance(value, str) and "://" in value else value
+        shown = "***" if value and is_secret(field) else show.masked(value) if isinstance(value, str) and "://" in value else value
         found.append(
             {"variable": variable, "value": shown, "unit": "s" if field.endswith("_s") else None, "source": _source(variable, environ)}
         )
