@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 from uuid import UUID
 
 from trunkline.embedded import EmbeddedServer
@@ -18,6 +18,10 @@ from trunkline.model import JobView, NewJob, Policy, new_job
 from trunkline.settings import Settings
 from trunkline.store import Signals, Store, sessions
 from trunkline.store import migrate as migrations
+
+if TYPE_CHECKING:
+    from trunkline.auth import Mode
+    from trunkline.gateway.server import Server
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -39,6 +43,7 @@ class Trunkline(Operations):
         self._presence: tuple[Signals, Heart, Waiter] | None = None
         self._background: list[asyncio.Task[None]] = []
         self._worker: Worker | None = None
+        self._server: Server | None = None
 
     # -- handlers ----------------------------------------------------------------
 
@@ -128,6 +133,7 @@ class Trunkline(Operations):
 
     async def close(self) -> None:
         """Stop a worker that runs, then close every connection and the embedded server (if this process is its last user)."""
+        await self.stop_gateway()
         if self._worker is not None:
             await self.stop_worker()
         if self._producer is not None:
@@ -182,6 +188,38 @@ class Trunkline(Operations):
         if worker is None:
             return Stopped(0, 0, 0)
         return await worker.stop(self.settings.shutdown_timeout_s if timeout_s is None else timeout_s)
+
+    async def start_gateway(self, *, host: str | None = None, port: int | None = None, mode: Mode | None = None) -> Server:
+        """Open a port for remote workers and senders (extra: trunkline[server]).
+
+        Args:
+            mode: "development" or "production"; None: as TRUNKLINE_ENV says (docs/tokens.md).
+        Raises:
+            InvalidSetting: the address cannot be used, or the test token is live in production.
+        """
+        from trunkline.auth import Customers, Revocations, mode_of, prepare
+        from trunkline.engine import RemoteWork
+        from trunkline.gateway import Gateway
+        from trunkline.gateway.server import Server
+        from trunkline.jobtypes import RESERVED
+
+        if self._server is not None:
+            raise InvalidInput("this application runs a gateway already: stop it first.")
+        store = await self.open()
+        await prepare(store, mode or mode_of(self.settings, is_embedded=self._embedded is not None))
+        signals, _, _ = await self._present()
+        remote = RemoteWork(store, signals)
+        gateway = Gateway(self, Customers(store), Revocations(store), remote, signals.subscribe, reserved=RESERVED)
+        server = Server(gateway, host or self.settings.host, self.settings.port if port is None else port)
+        await server.start()
+        self._server = server
+        return server
+
+    async def stop_gateway(self, timeout_s: float | None = None) -> None:
+        """Hand back what no worker started, let the others report, close the port; None: TRUNKLINE_SHUTDOWN_TIMEOUT."""
+        server, self._server = self._server, None
+        if server is not None:
+            await server.stop(self.settings.shutdown_timeout_s if timeout_s is None else timeout_s)
 
     async def _present(self) -> tuple[Signals, Heart, Waiter]:
         """The session and the LISTEN connection, for a process that works or waits."""

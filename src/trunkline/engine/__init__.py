@@ -6,10 +6,13 @@ from trunkline.engine.heart import Heart
 from trunkline.engine.operations import Operations
 from trunkline.engine.producer import Enqueued, Producer
 from trunkline.engine.reach import Reach
+from trunkline.engine.remote import Desk, RemoteWork
 from trunkline.engine.waiter import Waiter
 from trunkline.engine.worker import Stopped, Worker
+from trunkline.store.work import Settled
 
 __all__ = [
+    "Desk",
     "Enqueued",
     "Handler",
     "Heart",
@@ -18,6 +21,8 @@ __all__ = [
     "Producer",
     "Reach",
     "Registry",
+    "RemoteWork",
+    "Settled",
     "Stopped",
     "Waiter",
     "Worker",

@@ -70,3 +70,11 @@ class Operations:
     async def resume(self, queue: str, *, tenant: str | None = None) -> bool:
         """Undo `pause`. False: it was not paused."""
         return await operate.pause_queue(await self.open(), await self.tenant_id(tenant), queue, False)
+
+    async def queue_size(self, queue: str, before: str = "active", *, tenant: str | None = None) -> int:
+        """Jobs of a queue in states before `before`, in the order created < retry < active < completed < cancelled < failed."""
+        return await read.queue_size(await self.open(), await self.tenant_id(tenant), queue, before)
+
+    async def idempotency_holder(self, kind: str, key: str, *, tenant: str | None = None) -> UUID | None:
+        """The job that holds an idempotency key of a kind, or None."""
+        return await read.idempotency_holder(await self.open(), await self.tenant_id(tenant), kind, key)

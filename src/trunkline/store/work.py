@@ -24,6 +24,7 @@ ADD_LOG = "select trunkline.add_log($1, $2, $3, $4, $5, $6)"
 DECLARE_KIND = "select trunkline.declare_kind($1, $2, $3, $4, $5, $6, $7, $8, $9)"
 OPEN_LINES = "select tenant_id, queue_id, queue from trunkline.open_lines($1, $2)"
 LEASE_HOLDS = "select exists (select from trunkline.lease where tenant_id = $1 and job_id = $2 and attempt = $3)"
+KIND_TIMEOUTS = "select kind_id, name, timeout_s from trunkline.kind where kind_id = any($1)"
 KIND_NAMES = "select kind_id, name from trunkline.kind where kind_id = any($1)"
 
 
@@ -127,6 +128,11 @@ async def open_lines(store: Store, tenant_id: int | None, queues: Sequence[str])
 async def kind_names(store: Store, kind_ids: Sequence[int]) -> dict[int, str]:
     """Names of kinds by id."""
     return {row[0]: row[1] for row in await store.fetch(KIND_NAMES, list(kind_ids))}
+
+
+async def kind_timeouts(store: Store, kind_ids: Sequence[int]) -> dict[int, tuple[str, float]]:
+    """(name, seconds an attempt may take) of kinds by id."""
+    return {row[0]: (row[1], row[2]) for row in await store.fetch(KIND_TIMEOUTS, list(kind_ids))}
 
 
 async def lease_holds(store: Store, tenant_id: int, job_id: UUID, attempt: int) -> bool:

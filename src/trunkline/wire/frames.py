@@ -115,6 +115,11 @@ def encode_push(push: Push) -> bytes:
     return _encoder.encode(_Frame(push.event, push))
 
 
+def encode_error(sentence: str) -> bytes:
+    """The frame of the event `error`, which comes before a disconnect; its data is the sentence alone."""
+    return _encoder.encode(_Frame("error", sentence))
+
+
 def joined(frames: Sequence[bytes]) -> bytes:
     """Several frames as one array, for a client that sends arrays itself."""
     return frames[0] if len(frames) == 1 else b"[" + b",".join(frames) + b"]"
