@@ -21,6 +21,7 @@ from trunkline.store import migrate as migrations
 
 if TYPE_CHECKING:
     from trunkline.auth import Mode
+    from trunkline.gateway import GatewayStopped
     from trunkline.gateway.server import Server
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -197,29 +198,20 @@ class Trunkline(Operations):
         Raises:
             InvalidSetting: the address cannot be used, or the test token is live in production.
         """
-        from trunkline.auth import Customers, Revocations, mode_of, prepare
-        from trunkline.engine import RemoteWork
-        from trunkline.gateway import Gateway
-        from trunkline.gateway.server import Server
-        from trunkline.jobtypes import RESERVED
+        from trunkline.doors import open_gateway
 
         if self._server is not None:
             raise InvalidInput("this application runs a gateway already: stop it first.")
         store = await self.open()
-        await prepare(store, mode or mode_of(self.settings, is_embedded=self._embedded is not None))
         signals, _, _ = await self._present()
-        remote = RemoteWork(store, signals)
-        gateway = Gateway(self, Customers(store), Revocations(store), remote, signals.subscribe, reserved=RESERVED)
-        server = Server(gateway, host or self.settings.host, self.settings.port if port is None else port)
-        await server.start()
-        self._server = server
-        return server
+        is_embedded = self._embedded is not None
+        self._server = await open_gateway(self, store, signals, host=host, port=port, mode=mode, is_embedded=is_embedded)
+        return self._server
 
-    async def stop_gateway(self, timeout_s: float | None = None) -> None:
-        """Hand back what no worker started, let the others report, close the port; None: TRUNKLINE_SHUTDOWN_TIMEOUT."""
+    async def stop_gateway(self, timeout_s: float | None = None) -> GatewayStopped | None:
+        """Hand back what no worker started, let the others report, close the port; `timeout_s` None: TRUNKLINE_SHUTDOWN_TIMEOUT."""
         server, self._server = self._server, None
-        if server is not None:
-            await server.stop(self.settings.shutdown_timeout_s if timeout_s is None else timeout_s)
+        return None if server is None else await server.stop(self.settings.shutdown_timeout_s if timeout_s is None else timeout_s)
 
     async def _present(self) -> tuple[Signals, Heart, Waiter]:
         """The session and the LISTEN connection, for a process that works or waits."""

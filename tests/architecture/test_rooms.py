@@ -33,7 +33,8 @@ ALLOWED: dict[str, set[str]] = {
     "testing": EVERYTHING,
     "measure": EVERYTHING,
     "cli": EVERYTHING,
-    "app": EVERYTHING - {"*"} | WORDS | {"store", "engine", "embedded", "connections", "jobtypes", "auth", "gateway"},
+    "app": EVERYTHING - {"*"} | WORDS | {"store", "engine", "embedded", "connections", "jobtypes", "auth", "gateway", "doors"},
+    "doors": WORDS | {"store", "engine", "auth", "gateway", "jobtypes"},
     "": EVERYTHING,
 }
 

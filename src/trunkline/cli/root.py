@@ -16,6 +16,7 @@ from trunkline.cli.config import config, version
 from trunkline.cli.dead_letters import dead_letters
 from trunkline.cli.doctor import doctor
 from trunkline.cli.enqueue import enqueue
+from trunkline.cli.gateway import gateway
 from trunkline.cli.jobs import jobs
 from trunkline.cli.migrate import migrate
 from trunkline.cli.queues import queues
@@ -50,6 +51,7 @@ def _root(
 
 root.command(rich_help_panel=RUN)(up)
 root.command(rich_help_panel=RUN)(worker)
+root.command(rich_help_panel=RUN)(gateway)
 root.command(rich_help_panel=RUN)(migrate)
 root.command(rich_help_panel=USE)(enqueue)
 root.add_typer(jobs, name="jobs", rich_help_panel=USE)
