@@ -97,7 +97,7 @@ def test_every_call_event_and_code_is_on_the_protocol_page():
     from trunkline.wire.pushes import TO_TENANT, TO_WORKERS
 
     page = (ROOT / "docs/protocol.md").read_text("utf-8")
-    options = [name for name in JobOptions.__struct_encode_fields__]
+    options = JobOptions.__struct_encode_fields__
     words = [*CALLS, *(push.event for push in (*TO_WORKERS, *TO_TENANT)), *options]
 
     assert [] == [word for word in words if f"`{word}`" not in page]

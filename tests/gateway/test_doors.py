@@ -88,6 +88,9 @@ async def test_a_token_that_is_revoked_cuts_its_sockets(app, join):
     ("scopes", "call", "fields"),
     [
         (["work"], "send_job", {"name": "a", "data": {}}),
+        (["work"], "get_job", {"jobName": "a", "jobId": "0197aaaa-0000-7000-8000-000000000000"}),
+        (["work"], "get_queue_size", {"jobName": "a"}),
+        (["watch"], "register_worker", {"jobName": "a"}),
         (["work"], "cancel_job", {"jobName": "a", "jobId": "0197aaaa-0000-7000-8000-000000000000"}),
         (["send"], "register_worker", {"jobName": "a"}),
         (["send"], "job_completed", {"jobName": "a", "jobId": "0197aaaa-0000-7000-8000-000000000000"}),
@@ -130,14 +133,14 @@ async def test_another_tenant_sees_and_touches_nothing(app, join, worker):
 
 
 async def test_pure_workers_hear_no_events(join, worker):
-    """`events: false`."""
-    remote, sender = await worker(events="false"), await join()
+    """`events: false`; nor does a token that may neither send nor watch."""
+    remote, only_works, sender = await worker(events="false"), await join("customer-001", "work"), await join()
     job_id = (await sender.ok("send_job", name="resize", data={}))["jobId"]
     await remote.pushed("work_request")
     await remote.ok("job_completed", jobName="resize", jobId=job_id)
     await sender.pushed("job_completed")
 
-    assert {"client_ready", "work_request"} == set(remote.pushes)
+    assert ({"client_ready", "work_request"}, {"client_ready"}) == (set(remote.pushes), set(only_works.pushes))
 
 
 async def test_keys_answer_as_the_contract_says(join):

@@ -45,16 +45,15 @@ class Principal:
         """Whether it has a scope."""
         return scope in self.scopes or self.is_admin
 
-    def require(self, scope: Scope) -> None:
-        """Let it pass, or not.
+    def require(self, *scopes: Scope) -> None:
+        """Let it pass with any of these scopes, or not.
 
         Raises:
-            Forbidden: names the scope that is missing.
+            Forbidden: names the scopes of which one is missing.
         """
-        if not self.may(scope):
-            raise Forbidden(
-                f"this needs the scope {scope!r}, and there is {', '.join(sorted(self.scopes)) or 'none'}. Ask with a token that has it."
-            )
+        if not any(self.may(scope) for scope in scopes):
+            has = ", ".join(sorted(self.scopes)) or "none"
+            raise Forbidden(f"this needs the scope {' or '.join(map(repr, scopes))}, and there is {has}. Ask with a token that has it.")
 
 
 def checked_scopes(scopes: Iterable[str]) -> list[Scope]:

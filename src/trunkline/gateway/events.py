@@ -26,8 +26,8 @@ class Audience:
         self._by_tenant: dict[int, set[Connection]] = defaultdict(set)
 
     def join(self, connection: Connection) -> None:
-        """Tell it what happens in its tenant, if it wants to hear."""
-        if connection.wants_events:
+        """Tell it what happens in its tenant, if it wants to hear and may: who only works learns about its own jobs only."""
+        if connection.wants_events and (connection.principal.may("watch") or connection.principal.may("send")):
             self._by_tenant[connection.principal.tenant_id].add(connection)
 
     def leave(self, connection: Connection) -> None:

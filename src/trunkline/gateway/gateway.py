@@ -140,8 +140,7 @@ class Gateway:
                 return call
             if (command := COMMANDS.get(name)) is None:
                 raise UnknownCall(f"{name} is not served by this version.")
-            if call.scope is not None:
-                connection.principal.require(call.scope)
+            connection.principal.require(*call.scopes)
             return await command(Asked(connection, self._services, self.dispatcher, self._reserved, self._sizes), call)
         except TrunklineError as error:
             return Refusal.of(error)

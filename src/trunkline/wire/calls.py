@@ -32,10 +32,10 @@ ABSENT = Raw(b"")  # text that was not sent; msgspec has no union of Raw with an
 
 
 class Call(Struct, rename="camel", frozen=True):
-    """What every call is; `call` is its name on the wire, `scope` the right it needs (None: any of the tenant's tokens)."""
+    """What every call is; `call` is its name on the wire, `scopes` are the rights of which it needs one."""
 
     call: ClassVar[str]
-    scope: ClassVar[Literal["send", "work", "watch", "admin"] | None]
+    scopes: ClassVar[tuple[Literal["send", "work", "watch", "admin"], ...]]
 
 
 class JobOptions(Struct, rename="camel", frozen=True, omit_defaults=True):
@@ -71,7 +71,7 @@ class SendJob(Call, frozen=True):
     """Put one job in."""
 
     call = "send_job"
-    scope = "send"
+    scopes = ("send",)
     name: Name
     data: Raw = _EMPTY
     options: JobOptions | None = None
@@ -81,7 +81,7 @@ class ScheduleJob(Call, frozen=True):
     """Send a job at each time of a cron pattern; the same name replaces."""
 
     call = "schedule_job"
-    scope = "send"
+    scopes = ("send",)
     name: Name
     cron_pattern: Annotated[str, Meta(min_length=1, max_length=200)]
     data: Raw = _EMPTY
@@ -92,7 +92,7 @@ class UnscheduleJob(Call, frozen=True):
     """End a schedule."""
 
     call = "unschedule_job"
-    scope = "send"
+    scopes = ("send",)
     name: Name
 
 
@@ -100,7 +100,7 @@ class ListSchedules(Call, frozen=True):
     """The tenant's schedules."""
 
     call = "list_schedules"
-    scope = "send"
+    scopes = ("send",)
 
 
 class WorkerOptions(Struct, rename="camel", frozen=True):
@@ -119,7 +119,7 @@ class RegisterWorker(Call, frozen=True):
     """Be sent the jobs of a name; a second call changes the capacity."""
 
     call = "register_worker"
-    scope = "work"
+    scopes = ("work",)
     job_name: Name
     options: WorkerOptions | None = None
 
@@ -128,7 +128,7 @@ class UnregisterWorker(Call, frozen=True):
     """Be sent no more of them; what was not started is handed back."""
 
     call = "unregister_worker"
-    scope = "work"
+    scopes = ("work",)
     job_name: Name
 
 
@@ -144,14 +144,14 @@ class JobStarted(Report, frozen=True):
     """The handler runs now."""
 
     call = "job_started"
-    scope = "work"
+    scopes = ("work",)
 
 
 class JobProgress(Report, frozen=True, kw_only=True):
     """How far it is, percent."""
 
     call = "job_progress"
-    scope = "work"
+    scopes = ("work",)
     progress: Annotated[float, Meta(ge=0, le=100)]
     message: Annotated[str, Meta(max_length=2000)] | None = None
     data: Raw = ABSENT
@@ -161,7 +161,7 @@ class JobCompleted(Report, frozen=True, kw_only=True):
     """It is done."""
 
     call = "job_completed"
-    scope = "work"
+    scopes = ("work",)
     result: Raw = ABSENT
 
 
@@ -169,7 +169,7 @@ class JobFailed(Report, frozen=True, kw_only=True):
     """This attempt failed. `retry_after`: a provider asked to wait so many seconds, which counts as no failure."""
 
     call = "job_failed"
-    scope = "work"
+    scopes = ("work",)
     error: Raw = Raw(b'"failed"')
     retryable: bool = True
     retry_after: Seconds | None = None
@@ -187,7 +187,7 @@ class SendBatch(Call, frozen=True):
     """Put jobs in, all or none of them, to be awaited together."""
 
     call = "send_batch"
-    scope = "send"
+    scopes = ("send",)
     jobs: Annotated[list[BatchJob], Meta(min_length=1, max_length=MAX_BATCH)]
 
 
@@ -195,7 +195,7 @@ class WaitForBatch(Call, frozen=True):
     """Answer when every job of a batch has ended, or `timeout_ms` is over."""
 
     call = "wait_for_batch"
-    scope = None
+    scopes = ("send", "watch")
     batch_id: UUID
     timeout_ms: Annotated[int, Meta(ge=0, le=3_600_000)] = 60_000
 
@@ -204,7 +204,7 @@ class GetJob(Call, frozen=True):
     """Where a job stands."""
 
     call = "get_job"
-    scope = None
+    scopes = ("send", "watch")
     job_name: Name
     job_id: UUID
 
@@ -213,7 +213,7 @@ class CancelJob(Call, frozen=True):
     """End a job; one that runs is asked to, and has 10 s."""
 
     call = "cancel_job"
-    scope = "send"
+    scopes = ("send",)
     job_name: Name
     job_id: UUID
 
@@ -222,7 +222,7 @@ class GetQueueSize(Call, frozen=True):
     """How many jobs stand before a state."""
 
     call = "get_queue_size"
-    scope = None
+    scopes = ("send", "watch")
     job_name: Name
     before: Literal["retry", "active", "completed", "cancelled", "failed"] = "active"
 

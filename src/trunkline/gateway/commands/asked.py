@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from trunkline.auth import Principal
-from trunkline.errors import NotFound
+from trunkline.errors import Forbidden, NotFound
 from trunkline.gateway.connection import Connection
 from trunkline.gateway.dispatcher import Dispatcher
 from trunkline.gateway.services import Services
 from trunkline.model import JobView, kind_name
+from trunkline.wire import job_options
+from trunkline.wire.calls import JobOptions
 
 
 @dataclass(slots=True)
@@ -26,6 +29,20 @@ class Asked:
     def principal(self) -> Principal:
         """Who asks."""
         return self.connection.principal
+
+    def options(self, name: str, options: JobOptions | None) -> dict[str, Any]:
+        """What model.new_job is told about a job that is sent here; every call that sends comes through this.
+
+        Raises:
+            Forbidden: the kind, or a user's name, is not for this principal.
+            InvalidInput: an option cannot be read.
+        """
+        principal, kind = self.principal, kind_name(name)
+        if kind in self.reserved and principal.user_id is None and not principal.is_admin:
+            raise Forbidden(f"jobs of kind {kind!r} are for users and for the scope 'admin'. Ask with such a token.")
+        if options is not None and options.user_id is not None and not principal.is_admin:
+            raise Forbidden("options.userId needs the scope 'admin'. Leave it out, or ask with such a token.")
+        return {"user_id": principal.user_id, **job_options(options)}
 
     async def job(self, name: str, job_id: object) -> JobView:
         """The tenant's job of that name and id.
