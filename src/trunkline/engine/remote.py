@@ -29,12 +29,13 @@ from trunkline.engine.reporter import Reporter
 from trunkline.engine.worker import kept_up
 from trunkline.errors import Unavailable, Unflushed
 from trunkline.model import Claimed, Policy
-from trunkline.store import Signals, Store, work
+from trunkline.store import Signals, Store, sessions, work
 from trunkline.store.work import Settled
 
 POLICIES_EVERY_S = 30.0  # how old a kind's timeout may be, as workers are told it; the database's own deadline decides
 BUSY_RATE = 300.0  # jobs a second: past this, claims wait for more room
 GATHER_S = 0.002
+STRAYS_AGAIN_S = 2.0
 log = structlog.get_logger("trunkline.remote")
 
 
@@ -42,6 +43,7 @@ class Desk(Protocol):
     """Who holds the remote workers of this process."""
 
     finished: int  # jobs reported, ever
+    arriving: int  # clients that are just bringing leases from another process
 
     @property
     def running(self) -> int:
@@ -111,6 +113,18 @@ class RemoteFetcher(Fetcher):
         if room := min(self._desk.room(line.queue_id), MAX_CLAIM):
             await super()._claim(line, room)
 
+    async def _release_strays(self) -> None:
+        if self._desk.arriving:  # what another session gave us a moment ago is no stray
+            self._strays_at.append(self._clock() + STRAYS_AGAIN_S)
+            return
+        await super()._release_strays()
+
+    def look_for_strays(self) -> None:
+        """Leases may have come that nobody here knows: find them, and hand them back."""
+        self._strays_at.append(self._clock() + STRAYS_AGAIN_S)
+        self._strays_at.sort()
+        self._wake.set()
+
     async def _start(self, line: Line, claimed: list[Claimed], began_at: float) -> None:
         if self._clock() - self._timeouts_at > POLICIES_EVERY_S:
             self._timeouts.clear()
@@ -119,7 +133,7 @@ class RemoteFetcher(Fetcher):
         jobs = []
         for row in claimed:
             kind, timeout_s = self._timeouts.get(row.kind_id, ("?", 1800.0))
-            job = Job(row, line.tenant_id, line.queue, _elsewhere(kind), self._store, self._reporter)
+            job = self._job(row, line.tenant_id, line.queue, kind)
             if row.options is not None:
                 options = job.options
                 timeout_s = options.get("timeout", timeout_s)
@@ -129,6 +143,19 @@ class RemoteFetcher(Fetcher):
             job.deadline_at = began_at + timeout_s
             jobs.append(job)
         self._desk.take(line, jobs)
+
+    def _job(self, row: Claimed, tenant_id: int, queue: str, kind: str) -> Job:
+        return Job(row, tenant_id, queue, _elsewhere(kind), self._store, self._reporter)
+
+    async def received(self, tenant_id: int, job_ids: Sequence[UUID]) -> list[Job]:
+        """Jobs whose leases another session gave to ours."""
+        rows = await work.leased(self._store, tenant_id, self._heart.session_id, job_ids)
+        await self._learn({row.kind_id for row, _, _ in rows} - self._timeouts.keys())
+        jobs = []
+        for row, queue, left_s in rows:
+            jobs.append(job := self._job(row, tenant_id, queue, self._timeouts.get(row.kind_id, ("?", 0.0))[0]))
+            job.deadline_at = self._clock() + left_s
+        return jobs
 
     async def _learn(self, kind_ids: set[int]) -> None:
         """Names and timeouts of kinds. The jobs at hand are leased, so this waits for the database instead of giving up."""
@@ -198,6 +225,23 @@ class RemoteWork:
     def close_line(self, queue_id: int) -> None:
         """Nobody here serves it any more."""
         self._fetcher.drop_line(queue_id)
+
+    async def tell(self, word: str, *arguments: object) -> None:
+        """Say something to the other gateways."""
+        await sessions.tell(self._store, word, *arguments)
+
+    async def give(self, tenant_id: int, jobs: Sequence[Job], to_session: int) -> set[UUID]:
+        """Give the leases of jobs to another session, the same attempts; those that moved. The caller has let go of them."""
+        ids, attempts = [job.id for job in jobs], [job.attempt for job in jobs]
+        return await work.move_leases(self._store, tenant_id, ids, attempts, self._heart.session_id, to_session)
+
+    async def receive(self, tenant_id: int, job_ids: Sequence[UUID]) -> list[Job]:
+        """The jobs that another session gave to this one."""
+        return await self._fetcher.received(tenant_id, job_ids)
+
+    def look_for_strays(self) -> None:
+        """Leases may have come that nobody here knows: hand them back soon."""
+        self._fetcher.look_for_strays()
 
     def freed(self) -> None:
         """Some line has room again."""

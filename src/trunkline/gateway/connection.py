@@ -5,10 +5,8 @@ Always true: `held` has the jobs that this connection was given and has not repo
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
@@ -42,7 +40,6 @@ class Held:
     connection: Connection
     seat: Seat | None
     name: str  # as the worker spells it
-    expires_at: datetime
     is_started: bool = False
     cancel_at: float | None = None  # monotonic: then the attempt ends, whatever its handler does
 
@@ -70,14 +67,14 @@ class Connection:
     """A client that was let in.
 
     Attributes:
-        id: cannot be guessed; with the same token it lets a client resume.
+        id: `<session>.<secret>`: which gateway it is connected to, and what cannot be guessed; with the same token it resumes.
         wants_events: whether it is told what happens in its tenant.
     """
 
+    id: str
     principal: Principal
     peer: Peer
     wants_events: bool = True
-    id: str = field(default_factory=lambda: secrets.token_urlsafe(18))
     is_open: bool = True
     is_cut: bool = False  # its token is over: not even the calls under way are answered
     seats: dict[str, Seat] = field(default_factory=dict)  # by queue name

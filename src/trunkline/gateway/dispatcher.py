@@ -70,6 +70,7 @@ class Dispatcher:
         self._look_at = float("inf")
         self._flushing: set[asyncio.Task[None]] = set()
         self.finished = 0
+        self.arriving = 0
 
     # -- what the engine asks and says ---------------------------------------------------
 
@@ -98,7 +99,7 @@ class Dispatcher:
     def _give(self, seat: Seat, job: Job) -> None:
         connection = seat.connection
         expires_at = self._remote.database_now() + timedelta(seconds=job.deadline_at - self._clock())
-        held = Held(job, connection, seat, seat.name, expires_at)
+        held = Held(job, connection, seat, seat.name)
         seat.turn = next(self._turns)
         seat.held.add(held)
         connection.held[job.id] = held
@@ -195,17 +196,31 @@ class Dispatcher:
             self._parked[connection.id] = (connection, until)
             self._look_at = min(self._look_at, until)
 
-    def resume(self, old_id: str, connection: Connection) -> int:
-        """Let a client that came back in time keep what it had started; how many jobs."""
+    def give_up(self, old_id: str, is_same: Callable[[Connection], bool]) -> list[Held]:
+        """What a client that went away had started, for its next connection, here or elsewhere: nothing here holds it any more."""
         parked = self._parked.get(old_id)
-        if parked is None or not parked[0].is_same_client(connection):
-            return 0
+        if parked is None or not is_same(parked[0]):
+            return []
         del self._parked[old_id]
-        connection.held.update(parked[0].held)
-        for held in parked[0].held.values():
-            held.connection = connection
-        parked[0].held = {}
-        return len(connection.held)
+        kept = list(parked[0].held.values())
+        for held in kept:
+            self._let_go(held)
+        return kept
+
+    def adopt(self, connection: Connection, jobs: Sequence[Job]) -> None:
+        """Started jobs that `connection` brought along; they take up no seat until it registers for their names."""
+        for job in jobs:
+            held = Held(job, connection, None, job.queue, is_started=True)
+            connection.held[job.id] = held
+            self._held[job.fence] = held
+            self._look_at = min(self._look_at, job.deadline_at)
+        if not connection.is_open:  # it left while they were on their way
+            for held in list(connection.held.values()):
+                self.lose(held)
+
+    def lose(self, held: Held) -> None:
+        """Its worker will not come back: one failure, and it is offered again."""
+        self._end(held, "lost", fault("lost", "its worker's connection was lost"), '"its worker was lost"')
 
     def _leave_seat(self, seat: Seat) -> None:
         seats = self._seats[seat.queue_id]
@@ -308,7 +323,7 @@ class Dispatcher:
             if until <= now or not connection.held:
                 del self._parked[connection_id]
                 for held in list(connection.held.values()):
-                    self._end(held, "lost", fault("lost", "its worker's connection was lost"), '"its worker was lost"')
+                    self.lose(held)
         ends = (min(held.job.deadline_at, held.cancel_at or float("inf")) for held in self._held.values())
         self._look_at = min(chain(ends, (until for _, until in self._parked.values())), default=float("inf"))
 

@@ -12,6 +12,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from secrets import token_urlsafe
 from typing import Any
 
 import structlog
@@ -24,6 +25,7 @@ from trunkline.gateway.commands import COMMANDS, Asked
 from trunkline.gateway.connection import Connection, Peer
 from trunkline.gateway.dispatcher import GRACE_S, Dispatcher
 from trunkline.gateway.events import Audience
+from trunkline.gateway.resumption import Resumption
 from trunkline.gateway.services import Services
 from trunkline.wire import Handshake, Refusal, decode_call
 from trunkline.wire.pushes import ClientReady
@@ -65,6 +67,7 @@ class Gateway:
         self.audience = Audience()
         self.dispatcher = Dispatcher(remote, self.audience.tell, grace_s=grace_s)
         self._in: dict[str, Connection] = {}
+        self._resumption = Resumption(remote, self.dispatcher, self._replaced)
         self._of_tenant: Counter[int] = Counter()
         self._sizes: dict[tuple[int, str, str], tuple[float, int]] = {}
         self._tasks: list[asyncio.Task[Any]] = []
@@ -74,6 +77,7 @@ class Gateway:
     async def start(self) -> None:
         """Open the session, begin to claim and to listen for revocations."""
         self._unsubscribe = [self._subscribe(self._customers.heard), self._subscribe(self._revocations.heard)]
+        self._unsubscribe.append(self._subscribe(self._resumption.heard))
         await self._remote.start(self.dispatcher)
         self._tasks = [asyncio.create_task(loop) for loop in (self.dispatcher.watch(), self._customers.run(), self._revocations.run())]
 
@@ -120,12 +124,18 @@ class Gateway:
         principal = await self._customers.principal(handshake.customer_token)
         if self._is_draining or len(self._in) >= MOST_CONNECTIONS or self._of_tenant[principal.tenant_id] >= MOST_OF_TENANT:
             raise RateLimited("this gateway takes no more connections now. Connect again later, or to another one.")
-        connection = Connection(principal, peer, wants_events=handshake.events)
+        connection = Connection(f"{self._remote.session_id}.{token_urlsafe(18)}", principal, peer, wants_events=handshake.events)
         self._in[connection.id] = connection
         self._of_tenant[principal.tenant_id] += 1
         connection.unwatch = self._revocations.watch(principal, lambda: self._cut(connection))
         if handshake.resume is not None:
-            self._resume(handshake.resume, connection)
+            try:
+                await self._resumption.resume(handshake.resume, connection)
+            except BaseException:
+                self.leave(connection)
+                raise
+        if not connection.is_open:  # its token ended meanwhile
+            raise Unauthenticated(INVALID)
         peer.push(ClientReady(id=connection.id, customer_id=principal.tenant))
         self.audience.join(connection)
         return connection
@@ -169,11 +179,9 @@ class Gateway:
         connection.peer.close(INVALID)
         self.leave(connection)
 
-    def _resume(self, old_id: str, connection: Connection) -> None:
+    def _replaced(self, old_id: str, is_same: Callable[[Connection], bool]) -> None:
         """A socket may be dead without our knowing: whoever comes back with its id and token takes its place."""
         old = self._in.get(old_id)
-        if old is not None and old.is_same_client(connection):
+        if old is not None and is_same(old):
             old.peer.close("this client came back on another connection")
             self.leave(old)
-        kept = self.dispatcher.resume(old_id, connection)
-        log.info("gateway.resumed", jobs=kept, tenant=connection.principal.tenant)
