@@ -14,6 +14,7 @@ from trunkline.auth import Tokens
 from trunkline.auth.mode import TEST_TOKEN
 from trunkline.errors import InvalidSetting
 from trunkline.gateway import raw
+from trunkline.gateway.gateway import MOST_AT_ONCE
 from trunkline.model.job import new_id
 from trunkline.wire.pushes import Completed
 
@@ -275,3 +276,26 @@ async def test_a_port_that_is_taken_is_said(app, server):
     async with Trunkline(settings=app.settings) as other:
         with pytest.raises(InvalidSetting, match=f"port {server.port}"):
             await other.start_gateway(port=server.port, mode="development")
+
+
+async def test_a_tenant_that_asks_without_end_does_not_take_every_connection(app, join, monkeypatch):
+    """Its questions wait for each other; another tenant's is answered meanwhile."""
+    busy, other = await join(), await join("customer-002")
+    job_id = (await other.ok("send_job", name="resize", data={}))["jobId"]
+    may_answer, asking = asyncio.Event(), 0
+    ask = app.queue_size
+
+    async def slow(*args, **kwargs):
+        nonlocal asking
+        asking += 1
+        await may_answer.wait()
+        return await ask(*args, **kwargs)
+
+    monkeypatch.setattr(app, "queue_size", slow)
+    flood = asyncio.create_task(busy.ask_many([("get_queue_size", {"jobName": "resize"})] * 250))
+    await until(lambda: asking, "it asks")
+    probe = await other.ok("get_job", jobName="resize", jobId=job_id)
+    assert (MOST_AT_ONCE, job_id) == (asking, probe["job"]["id"])
+    may_answer.set()
+
+    assert {"ok"} == {answer["status"] for answer in await flood}

@@ -71,6 +71,7 @@ class Dispatcher:
         self._flushing: set[asyncio.Task[None]] = set()
         self.finished = 0
         self.arriving = 0
+        self._is_draining = False
 
     # -- what the engine asks and says ---------------------------------------------------
 
@@ -79,12 +80,21 @@ class Dispatcher:
         """Jobs with workers, or waiting for their workers to come back."""
         return len(self._held)
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a worker has a job, or waits to hear that its report is written."""
+        return bool(self._held or self._leaving)
+
     def room(self, queue_id: int) -> int:
         """How many more jobs the workers of a line take."""
-        return sum(seat.free for seat in self._seats.get(queue_id, ()))
+        return 0 if self._is_draining else sum(seat.free for seat in self._seats.get(queue_id, ()))
 
     def take(self, line: Line, jobs: list[Job]) -> None:
         """Give each job to the worker that is least busy for its size; among equals to the one that waits longest."""
+        if self._is_draining:  # this claim was under way
+            for job in jobs:
+                self._remote.ended(job, "released")
+            return
         heap = [(len(s.held) / s.capacity, s.turn, id(s), s) for s in self._seats.get(line.queue_id, ()) if s.free]
         heapq.heapify(heap)
         for job in jobs:
@@ -327,8 +337,9 @@ class Dispatcher:
         ends = (min(held.job.deadline_at, held.cancel_at or float("inf")) for held in self._held.values())
         self._look_at = min(chain(ends, (until for _, until in self._parked.values())), default=float("inf"))
 
-    def release_unstarted(self) -> int:
-        """Hand back what no worker has started; how many. Their workers are told not to."""
+    def drain(self) -> int:
+        """Take nothing more, and hand back what no worker has started; how many. Their workers are told not to."""
+        self._is_draining = True
         unstarted = [held for held in self._held.values() if not held.is_started]
         for held in unstarted:
             self._stop(held)

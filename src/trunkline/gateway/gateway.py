@@ -32,6 +32,8 @@ from trunkline.wire.pushes import ClientReady
 
 MOST_CONNECTIONS = 10_000  # of one process
 MOST_OF_TENANT = 5_000  # ... of one tenant, so that another always gets in
+ONE_BY_ONE = frozenset(("get_job", "cancel_job", "get_queue_size"))  # each takes a database connection for itself ...
+MOST_AT_ONCE = 3  # ... and one tenant may have so many of them; all other calls share statements
 INVALID = "Invalid authentication token"
 GOING = "the gateway is shutting down"
 log = structlog.get_logger("trunkline.gateway")
@@ -69,6 +71,7 @@ class Gateway:
         self._in: dict[str, Connection] = {}
         self._resumption = Resumption(remote, self.dispatcher, self._replaced)
         self._of_tenant: Counter[int] = Counter()
+        self._turns: dict[int, asyncio.Semaphore] = {}
         self._sizes: dict[tuple[int, str, str], tuple[float, int]] = {}
         self._tasks: list[asyncio.Task[Any]] = []
         self._unsubscribe: list[Callable[[], None]] = []
@@ -87,10 +90,11 @@ class Gateway:
             return GatewayStopped(0, 0, 0)
         self._is_draining = True
         self._remote.stop_claiming()
-        released = self.dispatcher.release_unstarted()
+        released = self.dispatcher.drain()
         ends_at = asyncio.get_running_loop().time() + timeout_s
-        while self.dispatcher.running and asyncio.get_running_loop().time() < ends_at:  # noqa: ASYNC110 - reports come in by themselves
+        while self.dispatcher.is_busy and asyncio.get_running_loop().time() < ends_at:  # noqa: ASYNC110 - reports come in by themselves
             await asyncio.sleep(0.05)
+        await asyncio.sleep(0.05)  # the last answers are on their way
         left = self.dispatcher.running
         for connection in list(self._in.values()):
             connection.peer.close(GOING)
@@ -151,7 +155,11 @@ class Gateway:
             if (command := COMMANDS.get(name)) is None:
                 raise UnknownCall(f"{name} is not served by this version.")
             connection.principal.require(*call.scopes)
-            return await command(Asked(connection, self._services, self.dispatcher, self._reserved, self._sizes), call)
+            asked = Asked(connection, self._services, self.dispatcher, self._reserved, self._sizes)
+            if name not in ONE_BY_ONE:
+                return await command(asked, call)
+            async with self._turns.setdefault(connection.principal.tenant_id, asyncio.Semaphore(MOST_AT_ONCE)):
+                return await command(asked, call)
         except TrunklineError as error:
             return Refusal.of(error)
         except Exception as error:
@@ -166,6 +174,7 @@ class Gateway:
         self._of_tenant[tenant_id] -= 1
         if not self._of_tenant[tenant_id]:
             del self._of_tenant[tenant_id]
+            self._turns.pop(tenant_id, None)
         connection.unwatch()
         self.audience.leave(connection)
         self.dispatcher.disconnected(connection)
