@@ -41,6 +41,7 @@ class Trunkline(Operations):
         self._embedded: EmbeddedServer | None = None
         self._opening = asyncio.Lock()
         self._tenant_ids: dict[str, int] = {}
+        self._signals: Signals | None = None
         self._presence: tuple[Signals, Heart, Waiter] | None = None
         self._background: list[asyncio.Task[None]] = []
         self._worker: Worker | None = None
@@ -143,6 +144,7 @@ class Trunkline(Operations):
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
         self._background.clear()
+        self._signals = None
         if self._presence is not None:
             await self._presence[1].stop()
             self._presence = None
@@ -202,10 +204,8 @@ class Trunkline(Operations):
 
         if self._server is not None:
             raise InvalidInput("this application runs a gateway already: stop it first.")
-        store = await self.open()
-        signals, _, _ = await self._present()
-        is_embedded = self._embedded is not None
-        self._server = await open_gateway(self, store, signals, host=host, port=port, mode=mode, is_embedded=is_embedded)
+        store, is_embedded = await self.open(), self._embedded is not None
+        self._server = await open_gateway(self, store, self._listening(), host=host, port=port, mode=mode, is_embedded=is_embedded)
         return self._server
 
     async def stop_gateway(self, timeout_s: float | None = None) -> GatewayStopped | None:
@@ -213,16 +213,23 @@ class Trunkline(Operations):
         server, self._server = self._server, None
         return None if server is None else await server.stop(self.settings.shutdown_timeout_s if timeout_s is None else timeout_s)
 
+    def _listening(self) -> Signals:
+        """The LISTEN connection, once the application is open."""
+        if self._signals is None:
+            self._signals = Signals(self.settings)
+            self._background.append(asyncio.create_task(self._signals.run()))
+        return self._signals
+
     async def _present(self) -> tuple[Signals, Heart, Waiter]:
         """The session and the LISTEN connection, for a process that works or waits."""
         store = await self.open()
         async with self._opening:
             if self._presence is None:
-                signals, heart = Signals(self.settings), Heart(store)
+                signals, heart = self._listening(), Heart(store)
                 waiter = Waiter(store, heart)
                 signals.subscribe(waiter.heard)
                 await heart.start()
-                self._background = [asyncio.create_task(loop) for loop in (signals.run(), heart.run(), waiter.run())]
+                self._background += [asyncio.create_task(loop) for loop in (heart.run(), waiter.run())]
                 self._presence = (signals, heart, waiter)
             return self._presence
 
