@@ -76,3 +76,25 @@ async def test_whatever_is_asked_nothing_crosses(app, join):
         said = json.dumps(customer.client.pushes)
         assert [] == [name for name in names if name != customer.name and f'"{name}"' in said]
         assert {push["id"] for push in customer.client.pushes.get("work_request", ())} <= customer.own
+
+
+async def test_a_job_with_another_tenant_s_id_is_another_job(app, join, worker):
+    """An id is known to more people than its tenant: who takes it for a job of their own reaches nothing by it."""
+    mine, theirs = await worker(), await worker(tenant="customer-002")
+    job_id = str(new_id())
+    for client in (mine, theirs):
+        await client.ok("send_job", name="resize", data={}, options={"id": job_id})
+        await client.pushed("work_request")
+        await client.ok("job_started", jobName="resize", jobId=job_id, attempt=1)
+    reports = [mine.ask("job_progress", jobName="resize", jobId=job_id, progress=1, message="mine")]
+    reports.append(theirs.ask("job_progress", jobName="resize", jobId=job_id, progress=2, message="theirs"))
+    await asyncio.gather(*reports)
+    assert (await theirs.ok("cancel_job", jobName="resize", jobId=job_id))["cancelled"]
+    await theirs.pushed("cancel_request")
+    await asyncio.gather(
+        *(client.ok("job_completed", jobName="resize", jobId=job_id, result=result) for client, result in ((mine, 1), (theirs, 2)))
+    )
+    jobs = [await app.get(job_id, tenant=tenant) for tenant in ("customer-001", "customer-002")]
+
+    assert "cancel_request" not in mine.pushes
+    assert [("completed", 1, "mine"), ("completed", 2, "theirs")] == [(job.state, job.result, job.progress["message"]) for job in jobs]

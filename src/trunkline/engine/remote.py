@@ -63,7 +63,7 @@ class Desk(Protocol):
         ...
 
     def cancel_requested(self, fences: Sequence[tuple[UUID, int]]) -> None:
-        """Somebody wants these attempts to end; said again each second."""
+        """Somebody wants these attempts to end; said again each second. It does not say whose they are: ids are a tenant's own."""
         ...
 
     def session_over(self) -> None:
@@ -238,6 +238,10 @@ class RemoteWork:
     async def receive(self, tenant_id: int, job_ids: Sequence[UUID]) -> list[Job]:
         """The jobs that another session gave to this one."""
         return await self._fetcher.received(tenant_id, job_ids)
+
+    async def cancel_wanted(self, tenant_id: int, jobs: Sequence[Job]) -> set[tuple[UUID, int]]:
+        """(job, attempt) of those that somebody of this tenant wants cancelled."""
+        return await work.cancel_wanted(self._store, tenant_id, [job.id for job in jobs])
 
     def look_for_strays(self) -> None:
         """Leases may have come that nobody here knows: hand them back soon."""

@@ -14,10 +14,10 @@ import asyncio
 import heapq
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import timedelta
 from itertools import chain, count
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import structlog
@@ -26,7 +26,7 @@ from msgspec import Raw
 from trunkline.engine import Job, RemoteWork, Settled
 from trunkline.engine.faults import fault
 from trunkline.engine.line import Line
-from trunkline.errors import LeaseLost, RateLimited
+from trunkline.errors import LeaseLost, RateLimited, TrunklineError
 from trunkline.gateway.connection import Connection, Held, Seat
 from trunkline.gateway.events import Tell, ending_event
 from trunkline.model import kind_name
@@ -37,6 +37,7 @@ CANCEL_GRACE_S = 10.0
 LOOK_EVERY_S = 0.25
 MOST_SEATS = 1000  # lines one connection may work on
 Fence = tuple[UUID, int]
+Key = tuple[int, UUID, int]  # tenant, job, attempt: an id is unique within its tenant only, and a customer may choose one
 log = structlog.get_logger("trunkline.gateway")
 
 
@@ -63,12 +64,12 @@ class Dispatcher:
         self._remote, self._tell = remote, tell
         self._grace_s, self._clock = grace_s, clock
         self._seats: dict[int, list[Seat]] = defaultdict(list)
-        self._held: dict[Fence, Held] = {}
-        self._leaving: dict[Fence, Leaving] = {}
+        self._held: dict[Key, Held] = {}
+        self._leaving: dict[Key, Leaving] = {}
         self._parked: dict[str, tuple[Connection, float]] = {}
         self._turns = count(1)
         self._look_at = float("inf")
-        self._flushing: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self.finished = 0
         self.arriving = 0
         self._is_draining = False
@@ -113,7 +114,7 @@ class Dispatcher:
         seat.turn = next(self._turns)
         seat.held.add(held)
         connection.held[job.id] = held
-        self._held[job.fence] = held
+        self._held[_key(job)] = held
         self._look_at = min(self._look_at, job.deadline_at)
         connection.peer.push(
             WorkRequest(
@@ -131,16 +132,33 @@ class Dispatcher:
 
     def fences(self) -> set[Fence]:
         """(job, attempt) of all that is held here or being reported."""
-        return self._held.keys() | self._leaving.keys()
+        return {(job_id, attempt) for _, job_id, attempt in self._held.keys() | self._leaving.keys()}
 
     def cancel_requested(self, fences: Sequence[Fence]) -> None:
         """Tell the workers, once; 10 s later the attempts are over."""
-        for fence in fences:
-            held = self._held.get(fence)
-            if held is not None and held.cancel_at is None:
-                held.cancel_at = self._clock() + CANCEL_GRACE_S
-                self._look_at = min(self._look_at, held.cancel_at)
-                self._stop(held)
+        wanted = set(fences)
+        if found := [held for held in self._held.values() if held.job.fence in wanted and held.cancel_at is None]:
+            self._in_background(self._cancel(found))
+
+    async def _cancel(self, found: list[Held]) -> None:
+        """Of several tenants' jobs with one id, those that are meant."""
+        for tenant_id in {held.job.tenant_id for held in found}:
+            jobs = [held for held in found if held.job.tenant_id == tenant_id]
+            try:
+                wanted = await self._remote.cancel_wanted(tenant_id, [held.job for held in jobs])
+            except TrunklineError as error:
+                log.warning("gateway.cancel_not_read", error=str(error))  # it is said again in a second
+                continue
+            for held in jobs:
+                if held.job.fence in wanted and held.cancel_at is None and _key(held.job) in self._held:
+                    held.cancel_at = self._clock() + CANCEL_GRACE_S
+                    self._look_at = min(self._look_at, held.cancel_at)
+                    self._stop(held)
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def session_over(self) -> None:
         """Every lease may be somebody else's: workers are told to stop, and what they report is refused."""
@@ -152,7 +170,7 @@ class Dispatcher:
 
     def ended(self, job: Job, what: str, settled: Settled | None) -> None:
         """A report is written: its worker has its answer, and its tenant hears of it."""
-        leaving = self._leaving.pop(job.fence, None)
+        leaving = self._leaving.pop(_key(job), None)
         if leaving is None:
             return
         if not leaving.answer.done():
@@ -222,7 +240,7 @@ class Dispatcher:
         for job in jobs:
             held = Held(job, connection, None, job.queue, is_started=True)
             connection.held[job.id] = held
-            self._held[job.fence] = held
+            self._held[_key(job)] = held
             self._look_at = min(self._look_at, job.deadline_at)
         if not connection.is_open:  # it left while they were on their way
             for held in list(connection.held.values()):
@@ -280,12 +298,10 @@ class Dispatcher:
     ) -> asyncio.Future[Ending]:
         job = held.job
         answer: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
-        self._leaving[job.fence] = Leaving(held, ending, said, answer)
+        self._leaving[_key(job)] = Leaving(held, ending, said, answer)
         self._let_go(held)
         if job.said_something and ending != "released":
-            task = asyncio.create_task(self._after_progress(job, ending, text, delay_s))
-            self._flushing.add(task)
-            task.add_done_callback(self._flushing.discard)
+            self._in_background(self._after_progress(job, ending, text, delay_s))
         else:
             self._submit(job, ending, text, delay_s)
         return answer
@@ -303,7 +319,7 @@ class Dispatcher:
             self._remote.ended(job, ending, text, delay_s)
 
     def _let_go(self, held: Held) -> None:
-        self._held.pop(held.job.fence, None)
+        self._held.pop(_key(held.job), None)
         if held.connection.held.get(held.job.id) is held:
             del held.connection.held[held.job.id]
         if held.seat is not None:
@@ -349,3 +365,7 @@ class Dispatcher:
     def _stop(self, held: Held) -> None:
         if held.connection.is_open:
             held.connection.peer.push(CancelRequest(id=held.job.id, attempt=held.job.attempt))
+
+
+def _key(job: Job) -> Key:
+    return (job.tenant_id, job.id, job.attempt)
