@@ -53,25 +53,18 @@ async def test_an_admin_has_every_scope(tenant, tokens: Tokens, customers: Custo
     assert [True] * 4 == [principal.may(scope) for scope in ("send", "work", "watch", "admin")]
 
 
-@pytest.mark.parametrize("what", ["unknown", "inactive", "expired", "a number", "nothing", "huge", "control characters", "its own hash"])
-async def test_every_bad_token_reads_the_same(tenant, tokens: Tokens, customers: Customers, clock, what):
+async def test_every_bad_token_reads_the_same(tenant, tokens: Tokens, customers: Customers, clock):
     """So nobody learns which of them exist."""
-    token_id, plain = await tokens.create(tenant, expires_at=datetime.now(UTC) + timedelta(hours=1) if what == "expired" else None)
-    if what == "inactive":
-        await tokens.deactivate(tenant, token_id)
-    if what == "expired":
-        await clock.forward(3601)
-    bad = {
-        "unknown": "tl_" + "x" * 43,
-        "a number": 5,
-        "nothing": None,
-        "huge": "t" * 100_000,
-        "control characters": "tl_\x00\ud800",
-        "its own hash": (token_hash(plain) or b"").hex(),
-    }.get(what, plain)
+    inactive_id, inactive = await tokens.create(tenant)
+    _, expired = await tokens.create(tenant, expires_at=datetime.now(UTC) + timedelta(hours=1))
+    _, good = await tokens.create(tenant)
+    await tokens.deactivate(tenant, inactive_id)
+    await clock.forward(3601)
 
-    with pytest.raises(Unauthenticated, match=r"^Invalid authentication token$"):
-        await customers.principal(bad)
+    for bad in ("tl_" + "x" * 43, inactive, expired, 5, None, "", "t" * 100_000, "tl_\x00\ud800", (token_hash(good) or b"").hex()):
+        with pytest.raises(Unauthenticated, match=r"^Invalid authentication token$"):
+            await customers.principal(bad)
+    assert tenant == (await customers.principal(good)).tenant_id
 
 
 async def test_a_known_token_is_not_asked_about_each_time(store, tenant, tokens: Tokens, monkeypatch):
@@ -147,22 +140,22 @@ async def test_an_import_keeps_a_token_that_customers_already_use(tenant, other,
         await tokens.import_token(tenant, "their-old-token")
 
 
-@pytest.mark.parametrize("plain", ["short", "with a blank", "x" * 501, "tab\tbed-token", "münzen-token"])
-async def test_what_can_be_no_token_is_refused_without_quoting_it(tenant, tokens: Tokens, plain):
+async def test_what_can_be_no_token_is_refused_without_quoting_it(tenant, tokens: Tokens):
     """A secret with a typing error is nearly a secret."""
-    with pytest.raises(InvalidInput) as refused:
-        await tokens.import_token(tenant, plain)
+    for plain in ("short", "with a blank", "x" * 501, "tab\tbed-token", "münzen-token"):
+        with pytest.raises(InvalidInput) as refused:
+            await tokens.import_token(tenant, plain)
 
-    assert plain not in str(refused.value)
+        assert plain not in str(refused.value)
 
 
-@pytest.mark.parametrize("scopes", [[], ["root"], ["send", "root"]])
-async def test_unknown_scopes_are_refused(store, tenant, tokens: Tokens, scopes):
+async def test_unknown_scopes_are_refused(store, tenant, tokens: Tokens):
     """Here, and in SQL for those who speak it."""
-    with pytest.raises(InvalidInput, match="send, work, watch, admin"):
-        await tokens.create(tenant, scopes=scopes)
-    with pytest.raises(InvalidInput, match="send, work, watch, admin"):
-        await store.fetch(CREATE, tenant, "0197aaaa-0000-7000-8000-000000000000", b"x" * 32, "", scopes, None)
+    for scopes in ([], ["root"], ["send", "root"]):
+        with pytest.raises(InvalidInput, match="send, work, watch, admin"):
+            await tokens.create(tenant, scopes=scopes)
+        with pytest.raises(InvalidInput, match="send, work, watch, admin"):
+            await store.fetch(CREATE, tenant, "0197aaaa-0000-7000-8000-000000000000", b"x" * 32, "", scopes, None)
 
 
 async def test_a_tenant_sees_and_ends_its_own_tokens_only(tenant, other, tokens: Tokens):
