@@ -38,6 +38,9 @@ from trunkline.store import Signals, Store, sessions
 from trunkline.store import migrate as migrations
 
 if TYPE_CHECKING:
+    from trunkline.auth import Mode
+    from trunkline.gateway import GatewayStopped
+    from trunkline.gateway.server import Server
     from trunkline.jobtypes.plugins import PlugIn
 
 
@@ -61,9 +64,11 @@ class Trunkline(Operations, Declarations):
         self._embedded: EmbeddedServer | None = None
         self._opening = asyncio.Lock()
         self._tenant_ids: dict[str, int] = {}
+        self._signals: Signals | None = None
         self._presence: tuple[Signals, Heart, Waiter] | None = None
         self._background: list[asyncio.Task[None]] = []
         self._worker: Worker | None = None
+        self._server: Server | None = None
 
     # -- handlers ----------------------------------------------------------------
 
@@ -109,6 +114,7 @@ class Trunkline(Operations, Declarations):
 
     async def close(self) -> None:
         """Stop a worker that runs, then close every connection and the embedded server (if this process is its last user)."""
+        await self.stop_gateway()
         if self._worker is not None:
             await self.stop_worker()
         if self._producer is not None:
@@ -117,6 +123,7 @@ class Trunkline(Operations, Declarations):
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
         self._background.clear()
+        self._signals = None
         if self._presence is not None:
             await self._presence[1].stop()
             self._presence = None
@@ -177,16 +184,44 @@ class Trunkline(Operations, Declarations):
             return Stopped(0, 0, 0)
         return await worker.stop(self.settings.shutdown_timeout_s if timeout_s is None else timeout_s)
 
+    async def start_gateway(self, *, host: str | None = None, port: int | None = None, mode: Mode | None = None) -> Server:
+        """Open a port for remote workers and senders (extra: trunkline[server]).
+
+        Args:
+            mode: "development" or "production"; None: as TRUNKLINE_ENV says (docs/tokens.md).
+        Raises:
+            InvalidSetting: the address cannot be used, or the test token is live in production.
+        """
+        from trunkline.doors import open_gateway
+
+        if self._server is not None:
+            raise InvalidInput("this application runs a gateway already: stop it first.")
+        store, is_embedded = await self.open(), self._embedded is not None
+        self._server = await open_gateway(self, store, self._listening(), host=host, port=port, mode=mode, is_embedded=is_embedded)
+        return self._server
+
+    async def stop_gateway(self, timeout_s: float | None = None) -> GatewayStopped | None:
+        """Hand back what no worker started, let the others report, close the port; `timeout_s` None: TRUNKLINE_SHUTDOWN_TIMEOUT."""
+        server, self._server = self._server, None
+        return None if server is None else await server.stop(self.settings.shutdown_timeout_s if timeout_s is None else timeout_s)
+
+    def _listening(self) -> Signals:
+        """The LISTEN connection, once the application is open."""
+        if self._signals is None:
+            self._signals = Signals(self.settings)
+            self._background.append(asyncio.create_task(self._signals.run()))
+        return self._signals
+
     async def _present(self) -> tuple[Signals, Heart, Waiter]:
         """The session and the LISTEN connection, for a process that works or waits."""
         store = await self.open()
         async with self._opening:
             if self._presence is None:
-                signals, heart = Signals(self.settings), Heart(store)
+                signals, heart = self._listening(), Heart(store)
                 waiter = Waiter(store, heart)
                 signals.subscribe(waiter.heard)
                 await heart.start()
-                self._background = [asyncio.create_task(loop) for loop in (signals.run(), heart.run(), waiter.run())]
+                self._background += [asyncio.create_task(loop) for loop in (heart.run(), waiter.run())]
                 self._presence = (signals, heart, waiter)
             return self._presence
 

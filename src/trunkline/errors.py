@@ -64,6 +64,38 @@ class BadId(InvalidInput):
     code = "bad_id"
 
 
+class UnknownCall(InvalidInput):
+    """A socket sent a call of a name that no version of this dialect has."""
+
+    code = "unknown_call"
+
+
+class Unauthenticated(TrunklineError):
+    """Who asks is not known: the token is missing, unknown, inactive or over. All of these read the same."""
+
+    code = "unauthenticated"
+
+
+class Forbidden(TrunklineError):
+    """Who asks is known and may not do this: a scope or a tenant is missing."""
+
+    code = "forbidden"
+
+
+class RateLimited(TrunklineError):
+    """So many calls at once, or so many things held, are not accepted from one connection."""
+
+    code = "rate_limited"
+    retryable = True
+
+
+class InternalError(TrunklineError):
+    """Something broke on our side; its traceback is in the log of the process that answered."""
+
+    code = "internal_error"
+    retryable = True
+
+
 class NotFound(TrunklineError):
     """No such job, queue or key in this tenant; "not yours" reads the same."""
 

@@ -29,7 +29,9 @@ ALIASES: dict[str, tuple[str, float | None]] = {
     "PGBOSS_DELETE_ARCHIVED_AFTER_DAYS": ("RETENTION", 86400.0),
     "MAX_CONCURRENT_JOBS": ("CONCURRENCY", None),
     "JOB_TIMEOUT_MINUTES": ("JOB_TIMEOUT", 60.0),
+    "WEBSOCKET_PORT": ("PORT", None),
 }
+SECRET: dict[str, Any] = {"secret": True}  # never printed: not in messages, not by `config show`, not in the repr
 UNUSED = {"PGBOSS_ARCHIVE_COMPLETED_AFTER_SECONDS": "finished jobs are never moved to an archive; TRUNKLINE_RETENTION alone decides"}
 
 
@@ -57,6 +59,14 @@ class Settings(BaseModel):
     jobtypes_off: str = Field("", max_length=10_000, description="comma list of job types that are not declared; all: every plug-in")
     trace_context: bool = Field(True, description="whether a job carries the trace of the span that enqueued it")
     env: Literal["development", "production"] | None = None
+    host: str = Field("127.0.0.1", min_length=1, max_length=255, description="address the gateway listens on")
+    port: int = Field(3000, ge=0, le=65535, description="0: any free one")
+    jwt_secret: str | None = Field(None, min_length=32, max_length=4096, repr=False, json_schema_extra=SECRET)
+    jwt_audience: str | None = Field(None, min_length=1, max_length=500)
+    jwt_issuer: str | None = Field(None, min_length=1, max_length=500)
+    jwt_tenant_claim: str = Field("tenant", min_length=1, max_length=200)
+    jwt_default_tenant: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")
+    jwt_admin_claim: str | None = Field(None, min_length=1, max_length=200, description="name of a claim that is true, or name=value")
     data_dir: str = Field(".trunkline", description="folder of the embedded database")
     pg_bin_dir: str | None = Field(None, description="folder with postgres, initdb and pg_ctl for the embedded database")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -75,6 +85,10 @@ class Settings(BaseModel):
         for field in ("database_url", "listen_url"):
             if values.get(field):
                 values[field] = _checked_url(PREFIX + field.upper(), str(values[field]))
+        if str(values.get("jwt_secret") or "").lstrip().startswith("-----BEGIN"):
+            raise InvalidSetting(
+                "TRUNKLINE_JWT_SECRET is a PEM key, need a shared secret of 32 characters or more: users' tokens are HS256."
+            )
         try:
             return cls.model_validate(values)
         except ValidationError as error:
@@ -155,7 +169,14 @@ def _sentence(error: ValidationError) -> str:
     name = variable(field)
     if field == "encryption_keys":  # whatever stands there was meant to be a secret
         return f"{name} cannot be used: {problem['msg'].removeprefix('Value error, ')}. Unset it to work without encryption."
-    return f"{name} is {problem.get('input')!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}. Unset it to use the default."
+    shown = "***" if is_secret(field) else repr(problem.get("input"))
+    return f"{name} is {shown}: {problem['msg'][0].lower()}{problem['msg'][1:]}. Unset it to use the default."
+
+
+def is_secret(field: str) -> bool:
+    """Whether a field's value must never be shown."""
+    found = Settings.model_fields.get(field)
+    return found is not None and found.json_schema_extra == SECRET
 
 
 def mask_url(url: str) -> str:

@@ -88,3 +88,16 @@ def test_no_document_names_a_package_index():
         if Path(name).suffix in {".md", ".toml", ".lock", ".json", ".txt", ".sh", ".yml"}
         and words.search((ROOT / name).read_text("utf-8", "replace"))
     ]
+
+
+def test_every_call_event_and_code_is_on_the_protocol_page():
+    """Whoever writes a client in another language has nothing else."""
+    from trunkline.wire import CALLS
+    from trunkline.wire.calls import JobOptions
+    from trunkline.wire.pushes import TO_TENANT, TO_WORKERS
+
+    page = (ROOT / "docs/protocol.md").read_text("utf-8")
+    options = JobOptions.__struct_encode_fields__
+    words = [*CALLS, *(push.event for push in (*TO_WORKERS, *TO_TENANT)), *options]
+
+    assert [] == [word for word in words if f"`{word}`" not in page]

@@ -69,13 +69,17 @@ def rows(settings: Settings, environ: Mapping[str, str]) -> list[dict[str, Any]]
     """{variable, value, unit, source} of each setting, in the order in which they are declared; unit is "s" or None."""
     from pydantic import SecretStr
 
+    from trunkline.settings import is_secret
     from trunkline.settings import variable as variable_of
 
     values = settings.model_dump()
     found = []
     for field, value in values.items():
         variable = variable_of(field)
-        shown = show.masked(value) if isinstance(value, str) and "://" in value else "***" if isinstance(value, SecretStr) else value
+        if isinstance(value, SecretStr) or (value and is_secret(field)):
+            shown: Any = "***"
+        else:
+            shown = show.masked(value) if isinstance(value, str) and "://" in value else value
         found.append(
             {"variable": variable, "value": shown, "unit": "s" if field.endswith("_s") else None, "source": _source(variable, environ)}
         )

@@ -17,6 +17,7 @@ from trunkline.cli.config import config, version
 from trunkline.cli.dead_letters import dead_letters
 from trunkline.cli.doctor import doctor
 from trunkline.cli.enqueue import enqueue
+from trunkline.cli.gateway import gateway
 from trunkline.cli.jobs import jobs
 from trunkline.cli.jobtypes import jobtypes
 from trunkline.cli.keys import keys
@@ -25,6 +26,7 @@ from trunkline.cli.migrate import migrate
 from trunkline.cli.queues import queues
 from trunkline.cli.schedules import schedules
 from trunkline.cli.templates import templates
+from trunkline.cli.tokens import tokens
 from trunkline.cli.up import up
 from trunkline.cli.worker import worker
 
@@ -55,6 +57,7 @@ def _root(
 
 root.command(rich_help_panel=RUN)(up)
 root.command(rich_help_panel=RUN)(worker)
+root.command(rich_help_panel=RUN)(gateway)
 root.command(rich_help_panel=RUN)(migrate)
 root.command(rich_help_panel=USE)(enqueue)
 root.add_typer(jobs, name="jobs", rich_help_panel=USE)
@@ -64,6 +67,7 @@ root.add_typer(templates, name="templates", rich_help_panel=USE)
 root.add_typer(batches, name="batches", rich_help_panel=USE)
 root.add_typer(limits, name="limits", rich_help_panel=USE)
 root.add_typer(dead_letters, name="dead-letters", rich_help_panel=USE)
+root.add_typer(tokens, name="tokens", rich_help_panel=OPERATE)
 root.command(rich_help_panel=OPERATE)(doctor)
 root.add_typer(jobtypes, name="jobtypes", rich_help_panel=OPERATE)
 root.add_typer(keys, name="keys", rich_help_panel=OPERATE)

@@ -12,18 +12,21 @@ from trunkline.engine.operations import Operations
 from trunkline.engine.privacy import Privacy
 from trunkline.engine.producer import Enqueued, Producer
 from trunkline.engine.reach import Reach
+from trunkline.engine.remote import Desk, RemoteWork
 from trunkline.engine.schedules import Schedules
 from trunkline.engine.sealing import Sealing
 from trunkline.engine.templates import Templates
 from trunkline.engine.vault import Vault
 from trunkline.engine.waiter import Waiter
 from trunkline.engine.worker import Stopped, Worker
+from trunkline.store.work import Settled
 
 __all__ = [
     "EVENTS",
     "BatchSent",
     "Batches",
     "Declarations",
+    "Desk",
     "Enqueued",
     "Extensible",
     "Flows",
@@ -39,8 +42,10 @@ __all__ = [
     "Producer",
     "Reach",
     "Registry",
+    "RemoteWork",
     "Schedules",
     "Sealing",
+    "Settled",
     "Stopped",
     "Templates",
     "Vault",

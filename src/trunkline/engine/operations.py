@@ -123,3 +123,11 @@ class Operations:
         if is_hidden(job.result):
             raise no_key("result", job.kind)
         return job.result
+
+    async def queue_size(self, queue: str, before: str = "active", *, tenant: str | None = None) -> int:
+        """Jobs of a queue in states before `before`, in the order created < retry < active < completed < cancelled < failed."""
+        return await read.queue_size(await self.open(), await self.known_tenant_id(tenant), queue, before)
+
+    async def idempotency_holder(self, kind: str, key: str, *, tenant: str | None = None) -> UUID | None:
+        """The job that holds an idempotency key of a kind, or None."""
+        return await read.idempotency_holder(await self.open(), await self.known_tenant_id(tenant), kind, key)

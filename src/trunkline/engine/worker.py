@@ -124,7 +124,7 @@ class Worker:
             loops.append(self._follow_tenants)
         if self._told is not None:
             loops.append(self._told.run)
-        self._tasks = [asyncio.create_task(_kept_up(loop)) for loop in loops]
+        self._tasks = [asyncio.create_task(kept_up(loop)) for loop in loops]
         log.info("worker.started", kinds=sorted(handler.kind for handler in self._registry), session_id=self._heart.session_id)
 
     async def stop(self, timeout_s: float) -> Stopped:
@@ -244,7 +244,7 @@ def _check_keys(registry: Registry, sealing: Sealing | None) -> None:
             )
 
 
-async def _kept_up(loop: Callable[[], Coroutine[Any, Any, None]]) -> None:
+async def kept_up(loop: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Run a loop, and again when it raised what nobody foresaw: a worker with a dead loop would only look alive."""
     while True:
         try:

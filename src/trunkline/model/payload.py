@@ -19,6 +19,14 @@ from trunkline.errors import InvalidPayload, SecretInPayload
 from trunkline.model.secret_fields import NO_SECRETS, Envelope, SecretFields
 
 MAX_DEPTH = 64
+
+
+class JsonText(str):
+    """JSON text for which everything below holds already, but its size: `encode` takes it as it is. A door makes it (wire.text)."""
+
+    __slots__ = ()
+
+
 _encoder = msgspec.json.Encoder(enc_hook=lambda value: _plain(value))
 _encode = _encoder.encode
 _SCALARS = frozenset((str, int, bool, type(None)))
@@ -28,27 +36,38 @@ def encode(value: Any, *, what: str = "payload", max_bytes: int = 1024 * 1024, s
     """`value` as JSON text.
 
     Args:
-        value: dict, list, scalar, dataclass, msgspec Struct or pydantic model; `msgspec.Raw` is taken as JSON text.
+        value: dict, list, scalar, dataclass, msgspec Struct or pydantic model; `msgspec.Raw` is taken as JSON text, `JsonText` as
+            JSON text that was checked.
         what: the word for it in messages.
         secrets: names of fields that are refused; see model.secret_fields.
     Raises:
         InvalidPayload: names what is wrong and what is accepted; nothing was written. SecretInPayload: which field.
     """
     try:
+        if value.__class__ is JsonText:
+            _check(msgspec.json.decode(value), what, 1, secrets)  # for names of secrets; the text goes on as it is
+            return _within(value.encode(), what, max_bytes)
         if isinstance(value, Raw):
             value = msgspec.json.decode(value)
         _check(value, what, 1, secrets)
         text = _encode(value)
     except SecretInPayload:
-        raise secrets.refusal(msgspec.to_builtins(value, enc_hook=_plain, str_keys=True), what) from None
+        plain = msgspec.json.decode(value) if value.__class__ is JsonText else msgspec.to_builtins(value, enc_hook=_plain, str_keys=True)
+        raise secrets.refusal(plain, what) from None
     except (TypeError, ValueError, OverflowError, RecursionError, msgspec.DecodeError) as error:
         raise InvalidPayload(f"{what} is not JSON: {error}. Send objects, arrays, strings, finite numbers, true, false and null.") from None
-    if len(text) > max_bytes and value.__class__ is not Envelope:  # what is in it was measured before it was encrypted
+    if b"\\u0000" in text and _has_nul(value):
+        raise InvalidPayload(f"{what} contains \\u0000, which PostgreSQL text cannot hold. Remove it or encode the value.")
+    if value.__class__ is Envelope:  # what is in it was measured before it was encrypted
+        return text.decode()
+    return _within(text, what, max_bytes)
+
+
+def _within(text: bytes, what: str, max_bytes: int) -> str:
+    if len(text) > max_bytes:
         raise InvalidPayload(
             f"{what} has {len(text)} bytes, at most {max_bytes} are accepted. Store the data elsewhere and send a reference."
         )
-    if b"\\u0000" in text and _has_nul(value):
-        raise InvalidPayload(f"{what} contains \\u0000, which PostgreSQL text cannot hold. Remove it or encode the value.")
     return text.decode()
 
 

@@ -51,6 +51,10 @@ FAILED_IN_BATCH = f"""select {_COLUMNS} from trunkline.jobs where tenant_id = $1
  order by id"""  # noqa: S608 - constants only
 PARENTS = "select id, kind, state, result, error from trunkline.jobs where tenant_id = $1 and id = any($2)"
 QUEUES = "select name, paused_at, ready, deferred, active, failed from trunkline.queues where tenant_id = $1 order by name limit 1000"
+QUEUE_SIZE = "select trunkline.queue_size($1, $2, $3)"
+IDEMPOTENCY_HOLDER = """select i.job_id from trunkline.idempotency as i
+  join trunkline.kind as k on k.tenant_id = i.tenant_id and k.kind_id = i.kind_id
+ where i.tenant_id = $1 and k.name = $2 and i.key = $3"""
 ATTEMPTS = """select attempt, ending, started_at, ended_at, error from trunkline.attempt
  where tenant_id = $1 and job_id = $2 order by attempt, ended_at limit 1000"""
 LOG = (
@@ -112,6 +116,17 @@ async def parents(store: Store, tenant_id: int, job_ids: Sequence[UUID]) -> dict
 async def queues(store: Store, tenant_id: int) -> list[QueueView]:
     """The tenant's queues by name, at most 1,000."""
     return [QueueView(*row) for row in await store.fetch(QUEUES, tenant_id)]
+
+
+async def queue_size(store: Store, tenant_id: int, queue: str, before: str) -> int:
+    """Jobs in states before `before` (retry, active, completed, cancelled, failed); 0 for a queue that is not there."""
+    return int(await store.fetchval(QUEUE_SIZE, tenant_id, queue, before))
+
+
+async def idempotency_holder(store: Store, tenant_id: int, kind: str, key: str) -> UUID | None:
+    """The job that holds an idempotency key."""
+    found: UUID | None = await store.fetchval(IDEMPOTENCY_HOLDER, tenant_id, kind, key)
+    return found
 
 
 async def attempts(store: Store, tenant_id: int, job_id: UUID) -> list[dict[str, Any]]:

@@ -21,6 +21,7 @@ KEEP_HISTORY = "select made, dropped, keys from trunkline.keep_history($1, $2, $
 TENANT_ID = "select trunkline.tenant_id($1)"
 KNOWN_TENANT_ID = "select tenant_id from trunkline.tenant where name = $1 and tenant_id <> 0"
 LEASES = "select tenant_id, job_id, attempt from trunkline.leases_of($1)"
+TELL = "select trunkline.tell_session($1, $2)"
 RENEW = "select trunkline.renew($1, $2)"
 
 
@@ -94,3 +95,8 @@ async def known_tenant_id(store: Store, name: str) -> int | None:
 async def leases(store: Store, session_id: int) -> list[tuple[int, UUID, int]]:
     """(tenant, job, attempt) of everything the session holds; reads the whole small table, so not for every second."""
     return [(row[0], row[1], row[2]) for row in await store.fetch(LEASES, session_id)]
+
+
+async def tell(store: Store, word: str, *arguments: object) -> None:
+    """Send a signal: a word and ids, under 8,000 bytes in all. Every process hears it; nobody may."""
+    await store.fetch(TELL, word, " ".join(str(argument) for argument in arguments))
