@@ -37,7 +37,8 @@ async def fill(url: str, statistics: str) -> None:
         select n, new_id() as id, new_id() as child, new_id() as other, tenant_id, queue_id, kind_id, (select min(session_id) from session) as session_id,
                json_build_object('batch_id', '01970000-0000-7000-8000-000000000000') as options
           from generate_series(1, {ROWS}) as n, queue join kind using (tenant_id) where queue.name = 'work' and kind.name = 'work';
-        insert into batch (tenant_id, batch_id, created_at, sealed_at, total) select tenant_id, (options ->> 'batch_id')::uuid, clock_timestamp(), clock_timestamp(), {ROWS} from made limit 1;
+        insert into batch (tenant_id, batch_id, created_at, sealed_at, total)
+        select tenant_id, (options ->> 'batch_id')::uuid, clock_timestamp(), clock_timestamp(), {ROWS} from made limit 1;
         insert into batch select tenant_id, new_id(), clock_timestamp() from made;
         insert into batch_job select tenant_id, (options ->> 'batch_id')::uuid, id from made;
         insert into job (tenant_id, id, created_at, queue_id, kind_id, payload, options) select tenant_id, id, clock_timestamp(), queue_id, kind_id, '{{}}', options from made;

@@ -230,6 +230,7 @@ async def test_a_job_list_reads_each_state_from_its_own_table(trunkline_url):
     store = await Store.connect(Settings.load({}, database_url=trunkline_url))
     tenant_id = await sessions.tenant_id(store, "default")
     made = await enqueue.jobs(store, tenant_id, [new_job("work", n, **({"delay": 60} if n == 9 else {})) for n in range(10)])
+    made += await enqueue.jobs(store, tenant_id, [new_job("work", depends_on=[made[9][0]])])
     ((_, queue_id, _),) = await work.open_lines(store, tenant_id, ["work"])
     session_id = await sessions.open_session(store, "s", 100)
     claimed = await work.claim(store, tenant_id, queue_id, session_id, limit=7, floor=0, marks={})
@@ -240,5 +241,15 @@ async def test_a_job_list_reads_each_state_from_its_own_table(trunkline_url):
     newest = [view.id for view in await read.jobs(store, tenant_id, kind="work", queue="work", limit=3)]
     await store.close()
 
-    assert {"queued": 2, "scheduled": 2, "retrying": 1, "no_handler": 1, "active": 1, "failed": 1, "cancelled": 1, "completed": 1} == found
+    assert {
+        "queued": 2,
+        "scheduled": 2,
+        "retrying": 1,
+        "no_handler": 1,
+        "waiting": 1,
+        "active": 1,
+        "failed": 1,
+        "cancelled": 1,
+        "completed": 1,
+    } == found
     assert sorted((id_ for id_, _ in made), reverse=True)[:3] == newest
