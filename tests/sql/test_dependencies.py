@@ -338,6 +338,26 @@ async def test_a_child_that_comes_while_its_parent_is_ending_waits_for_the_end(q
     assert (True, "cancelled") == (created, await queue.state(child))
 
 
+async def test_a_child_that_comes_while_its_waiting_parent_falls_falls_too(queue, sessions):
+    """The report has looked for the fallen already and waits for the parent's row when the child's enqueue commits."""
+    (root,) = await queue.put_plain(1)
+    parent = await queue.put(depends_on=[root], unique_key="u")
+    await queue.claim(1)
+    gate, putting, ending = [await sessions.connect() for _ in range(3)]
+    holding = await hold(gate, "select from trunkline.unique_key for update")  # stops the report between its two looks
+    end = sessions.start(ending.fetch(SETTLE, queue.tenant_id, [root], [1], ["fatal"], [None], [None]))
+    await sessions.blocked(ending)
+    ((child, _),) = await send(putting, queue, {"depends_on": [parent]})
+    await holding.rollback()
+    await end
+    between = await standing(queue, child)
+    await queue.tick()
+
+    assert WAITING == between
+    assert ("cancelled", "cancelled") == (await queue.state(parent), await queue.state(child))
+    assert (0, 0) == (await edges(queue), await queue.count("ended_parent"))
+
+
 async def test_two_flushes_that_end_shared_families_do_not_deadlock(queue, sessions):
     """Whatever ends with them is locked together, in the order of ids, not level by level."""
     p1, p2 = await queue.put_plain(2)

@@ -243,6 +243,7 @@ async def test_a_job_list_reads_each_state_from_its_own_table(trunkline_url):
     store = await Store.connect(Settings.load({}, database_url=trunkline_url))
     tenant_id = await sessions.tenant_id(store, "default")
     made = await enqueue.jobs(store, tenant_id, [new_job("work", n, **({"delay": 60} if n == 9 else {})) for n in range(10)])
+    made += await enqueue.jobs(store, tenant_id, [new_job("work", depends_on=[made[9][0]])])
     ((_, queue_id, _),) = await work.open_lines(store, tenant_id, ["work"])
     session_id = await sessions.open_session(store, "s", 100)
     claimed = await work.claim(store, tenant_id, queue_id, session_id, limit=7, floor=0, marks={})
@@ -258,10 +259,11 @@ async def test_a_job_list_reads_each_state_from_its_own_table(trunkline_url):
         "scheduled": 2,
         "retrying": 1,
         "no_handler": 1,
+        "waiting": 1,
+        "limited": 0,
         "active": 1,
         "failed": 1,
         "cancelled": 1,
         "completed": 1,
-        "waiting": 0,
     } == found
     assert sorted((id_ for id_, _ in made), reverse=True)[:3] == newest

@@ -5,7 +5,7 @@
 -- so that whoever ends them looks for children. An enqueue holds the live row of each parent (for key share) until its commit: a
 -- parent cannot end in between without seeing the edge. Locks: parents' rows come after the keys of the new jobs. A report holds its
 -- lease before it frees keys, so an enqueue that both replaces a running job's unique key and waits for another job of the same
--- report can deadlock; the server ends one of the two, and it is tried again.
+-- report can deadlock, and so can one whose parent moves while it is looked for; the server ends one of the two, and it is tried again.
 
 -- What follows the insert of jobs that have options. Nearly all have neither a batch nor parents. `p_there`: jobs that were there before.
 create or replace function trunkline.after_enqueued(
@@ -78,11 +78,28 @@ begin
   select p_tenant_id, m.job_id, null, m.queue_id, m.attempt, m.priority, m.failures, m.traits, 'waiting'
     from (select r.job_id, r.queue_id, r.attempt, r.priority, r.failures, r.traits from from_ready as r
           union all select d.job_id, d.queue_id, d.attempt, d.priority, d.failures, d.traits from from_deferred as d) as m;
-  -- Where a parent has failed already, its child follows at once.
-  select array_agg(x.id), array_agg(x.state) into v_ended, v_states from unnest(v_ended, v_states) as x (id, state) where x.state <> 1;
-  if v_ended is not null then
-    perform trunkline.after_ended(p_tenant_id, v_ended, array_fill(4::smallint, array[cardinality(v_ended)]), v_states);
+  if exists (select from unnest(v_states) as s where s <> 1) then
+    perform trunkline.end_new_children(p_tenant_id, v_ended, v_states, v_children);
   end if;
+end $$;
+
+-- Where a parent has failed already, its new children follow at once, and theirs. Only jobs of this flush are touched, which nobody else
+-- can hold: whoever waited here for others' rows, while holding parents, would deadlock with their reports.
+create or replace function trunkline.end_new_children(p_tenant_id bigint, p_parents uuid[], p_states smallint[], p_children uuid[]) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  v_ids uuid[];
+  v_blamed uuid[];
+  v_traits smallint[];
+  v_states smallint[];
+begin
+  select array_agg(f.job_id), array_agg(f.by), array_agg(f.state) into v_ids, v_blamed, v_states from trunkline.fallen(p_tenant_id, p_parents, p_states, p_children) as f;
+  if v_ids is null then
+    return;
+  end if;
+  select e.ids, e.traits, e.states into v_ids, v_traits, v_states from trunkline.end_fallen(p_tenant_id, v_ids, v_blamed, v_states) as e;
+  perform trunkline.release_children(p_tenant_id, v_ids, v_states, p_children);
+  perform trunkline.after_ended(p_tenant_id, v_ids, array(select (t & ~4)::smallint from unnest(v_traits) as t), v_states);
 end $$;
 
 -- For each job of a flush the one that stands for it: itself, or the holder of its key.

@@ -6,8 +6,8 @@
 -- releases the child. All jobs that end because of each other are found and locked together, not level by level.
 
 -- Jobs that end because these have: waiting children whose policy says so, their children, and so on; at most 5,000, the rest is for
--- the duty. `by`: the parent that is to blame; `state`: how the child ends.
-create or replace function trunkline.fallen(p_tenant_id bigint, p_parents uuid[], p_states smallint[])
+-- the duty. `by`: the parent that is to blame; `state`: how the child ends. `p_among`: only these children.
+create or replace function trunkline.fallen(p_tenant_id bigint, p_parents uuid[], p_states smallint[], p_among uuid[] default null)
 returns table (job_id uuid, by uuid, state smallint)
 language sql stable security definer
 set search_path = pg_catalog, pg_temp set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_nestloop = on set jit = off
@@ -17,13 +17,13 @@ as $$
       from unnest(p_parents, p_states) as p (id, state)
      cross join lateral (select * from trunkline.dependency as e where e.tenant_id = p_tenant_id and e.parent_id = p.id offset 0) as e
      cross join lateral (select from trunkline.deferred as d where d.tenant_id = p_tenant_id and d.job_id = e.child_id and d.reason = 'waiting' limit 1) as d
-     where p.state <> 1 and e.on_failure <> 0
+     where p.state <> 1 and e.on_failure <> 0 and (p_among is null or e.child_id = any (p_among))
      union
     select e.child_id, e.parent_id, e.on_failure
       from falling as f
      cross join lateral (select * from trunkline.dependency as e where e.tenant_id = p_tenant_id and e.parent_id = f.job_id offset 0) as e
      cross join lateral (select from trunkline.deferred as d where d.tenant_id = p_tenant_id and d.job_id = e.child_id and d.reason = 'waiting' limit 1) as d
-     where e.on_failure <> 0
+     where e.on_failure <> 0 and (p_among is null or e.child_id = any (p_among))
   )
   select distinct on (s.job_id) s.job_id, s.by, s.state from (select * from falling limit 5000) as s order by s.job_id, s.by
 $$;
@@ -60,7 +60,7 @@ begin
     v_parents := v_parents || v_ended;
     v_states := v_states || v_endings;
   end if;
-  perform trunkline.release_children(p_tenant_id, v_parents, v_touched);
+  perform trunkline.release_children(p_tenant_id, v_parents, v_states, v_touched);
   insert into trunkline.ended_parent (tenant_id, job_id, state)
   select p_tenant_id, u.id, u.state from unnest(v_parents, v_states) as u (id, state)
    where (select true from trunkline.dependency as e where e.tenant_id = p_tenant_id and e.parent_id = u.id limit 1)
@@ -103,8 +103,9 @@ begin
 end $$;
 
 -- Cuts the edges from these parents to these children, whose rows are locked, and lets those go that wait for nobody any more: in line,
--- or for their own time. A delay counts from now.
-create or replace function trunkline.release_children(p_tenant_id bigint, p_parents uuid[], p_children uuid[]) returns void
+-- or for their own time. A delay counts from now. An edge by which its child should have ended stays: the child came while the fallen were
+-- looked for, and the duty ends it.
+create or replace function trunkline.release_children(p_tenant_id bigint, p_parents uuid[], p_states smallint[], p_children uuid[]) returns void
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bitmapscan = off
 set enable_hashjoin = off set enable_mergejoin = off set enable_nestloop = on set jit = off
@@ -117,7 +118,10 @@ declare
 begin
   with cut as (
     delete from trunkline.dependency as e
-     where e.tenant_id = p_tenant_id and e.parent_id = any (p_parents) and (e.child_id in (select c from unnest(p_children) as c)) is true returning e.child_id, e.run_at
+     where e.tenant_id = p_tenant_id and e.parent_id = any (p_parents) and (e.child_id in (select c from unnest(p_children) as c)) is true
+       and (e.on_failure = 0 or (e.parent_id in (select p.id from unnest(p_parents, p_states) as p (id, state) where p.state = 1)) is true
+            or (select true from trunkline.deferred as d where d.tenant_id = p_tenant_id and d.job_id = e.child_id and d.reason = 'waiting' limit 1) is null)
+    returning e.child_id, e.run_at
   )
   select jsonb_object_agg(c.child_id, c.run_at) filter (where c.run_at is not null) into v_run_ats from cut as c;
   perform pg_current_xact_id();
