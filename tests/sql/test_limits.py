@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.limited import bound, ids, keyed, wrongs
-from trunkline.errors import InvalidInput
+from trunkline.errors import InvalidInput, Unavailable
 from trunkline.model import Policy, new_job
 from trunkline.store import limits, operate, work
 from trunkline.store import sessions as store_sessions
@@ -317,6 +317,17 @@ async def test_two_thousand_jobs_of_one_key_move_a_few_times_each(queue):
 
     assert 2000 == done
     assert int(await queue.store.fetchval(moves)) <= 2000 * 5
+
+
+async def test_a_claim_that_does_not_know_of_limits_cannot_take_a_job_with_a_key(queue):
+    """It read that its queue has no gates before the first such job was committed, and looked for jobs after: it is repeated."""
+    (job_id,) = await keyed(queue, 1)
+    await queue.store.fetch("update trunkline.queue set gates = 0")
+    with pytest.raises(Unavailable, match="It is repeated"):
+        await queue.claim(5)
+    await queue.store.fetch("update trunkline.queue set gates = 1")
+
+    assert [job_id] == ids(await queue.claim(5))
 
 
 @pytest.mark.parametrize("wrong", [{"concurrency": 0}, {"concurrency": None}, {"rate": 0.0}, {"rate": 1.0, "burst": -1}, {"rate": 1e9}])

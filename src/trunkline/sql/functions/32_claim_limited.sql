@@ -33,10 +33,10 @@ begin
 end $$;
 
 -- The limiters that nobody sets but rules imply: one at a time for an ordering key, and what the handler declared for its kind and
--- for each limit key, unless the key has bounds of its own.
+-- for each limit key, unless the key has bounds of its own. Plain SQL, so that it becomes part of the statements that ask.
 create or replace function trunkline.implied_limiters(p_tenant_id bigint, p_queue_id integer, p_kind_id integer, p_limit_key text, p_ordering_key text)
 returns table (n integer, scope text, owner_id integer, name text, concurrency integer, every_us bigint, burst integer)
-language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+language sql stable as $$
   select 1, 'ordering', p_queue_id, p_ordering_key, 1, null::bigint, 0 where p_ordering_key is not null
   union all
   select 3, 'kind', p_kind_id, '', k.concurrency, k.every_us, k.burst from trunkline.kind as k
@@ -117,7 +117,8 @@ begin
   select array_agg(l.limiter_id order by l.limiter_id), array_agg(l.concurrency - l.running order by l.limiter_id), array_agg(trunkline.permits_of(l, p_now) order by l.limiter_id),
          array_agg(l.paused_at is not null or coalesce(l.blocked_until > p_now, false) order by l.limiter_id),
          array_agg(l.scope <> 'ordering' and exists (select from trunkline.deferred as d where d.tenant_id = p_tenant_id and d.limiter_id = l.limiter_id) order by l.limiter_id),
-         array_agg(case when l.scope = 'ordering' then trunkline.head_of(l) end order by l.limiter_id)
+         array_agg(case when l.scope = 'ordering' then (
+           select o.job_id from trunkline.ordering as o where o.tenant_id = p_tenant_id and o.queue_id = l.owner_id and o.key = l.name order by o.ord, o.job_id limit 1) end order by l.limiter_id)
     into v_ids, v_rooms, v_permits, v_shut, v_lines, v_heads
     from trunkline.limiter as l where l.tenant_id = p_tenant_id and l.limiter_id = any (p_locked);
   foreach v_c in array p_batch loop

@@ -4,10 +4,11 @@
 
 -- The first job of the ordering key that an `ordering` limiter is for.
 create or replace function trunkline.head_of(p_limiter trunkline.limiter) returns uuid
-language sql stable as $$
-  select o.job_id from trunkline.ordering as o
-   where o.tenant_id = p_limiter.tenant_id and o.queue_id = p_limiter.owner_id and o.key = p_limiter.name order by o.ord, o.job_id limit 1
-$$;
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
+begin
+  return (select o.job_id from trunkline.ordering as o
+           where o.tenant_id = p_limiter.tenant_id and o.queue_id = p_limiter.owner_id and o.key = p_limiter.name order by o.ord, o.job_id limit 1);
+end $$;
 
 -- How many waiting jobs may be promised a slot now: free slots, but no more than 1,000 promises at once, and with a rate no more than
 -- the starts of the next second: whoever takes one up makes room for the next.
@@ -22,16 +23,17 @@ $$;
 -- When the `p_nth` promise from now (0 is the next) may start: not while the limiter is blocked, and by its rate.
 create or replace function trunkline.permit_at(p_limiter trunkline.limiter, p_nth bigint, p_now timestamptz) returns timestamptz
 language sql immutable as $$
-  select greatest(b.now, case when p_limiter.every_us is not null
-                              then greatest(p_limiter.tat, b.now) + (p_nth - p_limiter.burst) * p_limiter.every_us * interval '1 microsecond' end)
-    from (select greatest(p_now, p_limiter.blocked_until) as now) as b
+  select greatest(p_now, p_limiter.blocked_until,
+    case when p_limiter.every_us is not null
+         then greatest(p_limiter.tat, p_now, p_limiter.blocked_until) + (p_nth - p_limiter.burst) * p_limiter.every_us * interval '1 microsecond' end)
 $$;
 
 -- Claimers of these queues look again from these places, which their marks have passed. Arrays in parallel.
 create or replace function trunkline.rewind(p_queue_ids integer[], p_places bigint[]) returns void
-language sql security definer set search_path = pg_catalog, pg_temp as $$
-  select pg_notify(trunkline.channel(), 'rewind ' || u.queue_id || ' ' || min(u.ord)) from unnest(p_queue_ids, p_places) as u (queue_id, ord) group by u.queue_id
-$$;
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  perform pg_notify(trunkline.channel(), 'rewind ' || u.queue_id || ' ' || min(u.ord)) from unnest(p_queue_ids, p_places) as u (queue_id, ord) group by u.queue_id;
+end $$;
 
 -- Promises room to the heads of one limiter's line: they hold a slot from now on and go back to their places in line, at once or when
 -- their permit comes. The limiter is locked. Heads that somebody else holds are passed over; `mend_limits` looks after them.
@@ -40,6 +42,7 @@ language plpgsql security definer
 set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
 as $$
 declare
+  v_first uuid := case when p_limiter.scope = 'ordering' then trunkline.head_of(p_limiter) end;
   v_heads uuid[];
   v_times timestamptz[];
   v_due integer;
@@ -48,7 +51,7 @@ declare
 begin
   v_heads := case when p_limiter.scope = 'ordering'
     then array(select d.job_id from trunkline.deferred as d
-                where d.tenant_id = p_limiter.tenant_id and d.job_id = trunkline.head_of(p_limiter) and d.limiter_id = p_limiter.limiter_id for update skip locked)
+                where d.tenant_id = p_limiter.tenant_id and d.job_id = v_first and d.limiter_id = p_limiter.limiter_id for update skip locked)
     else array(select d.job_id from trunkline.deferred as d where d.tenant_id = p_limiter.tenant_id and d.limiter_id = p_limiter.limiter_id
                 order by d.priority desc, d.ord limit p_room for update skip locked) end;
   if v_heads = '{}' then
