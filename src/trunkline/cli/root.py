@@ -19,6 +19,7 @@ from trunkline.cli.enqueue import enqueue
 from trunkline.cli.jobs import jobs
 from trunkline.cli.migrate import migrate
 from trunkline.cli.queues import queues
+from trunkline.cli.retention import retention
 from trunkline.cli.up import up
 from trunkline.cli.worker import worker
 
@@ -55,6 +56,7 @@ root.add_typer(jobs, name="jobs", rich_help_panel=USE)
 root.add_typer(queues, name="queues", rich_help_panel=USE)
 root.add_typer(dead_letters, name="dead-letters", rich_help_panel=USE)
 root.command(rich_help_panel=OPERATE)(doctor)
+root.add_typer(retention, name="retention", rich_help_panel=OPERATE)
 root.add_typer(config, name="config", rich_help_panel=OPERATE)
 root.command(rich_help_panel=OPERATE)(version)
 root.command(

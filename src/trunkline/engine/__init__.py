@@ -6,6 +6,7 @@ from trunkline.engine.heart import Heart
 from trunkline.engine.operations import Operations
 from trunkline.engine.producer import Enqueued, Producer
 from trunkline.engine.reach import Reach
+from trunkline.engine.retention import Retention
 from trunkline.engine.waiter import Waiter
 from trunkline.engine.worker import Stopped, Worker
 
@@ -18,6 +19,7 @@ __all__ = [
     "Producer",
     "Reach",
     "Registry",
+    "Retention",
     "Stopped",
     "Waiter",
     "Worker",

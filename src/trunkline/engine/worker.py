@@ -22,16 +22,16 @@ from trunkline.engine.context import Job
 from trunkline.engine.fetcher import Fetcher
 from trunkline.engine.handlers import Registry
 from trunkline.engine.heart import Heart
+from trunkline.engine.history import History
 from trunkline.engine.pools import Pools
 from trunkline.engine.reporter import Reporter
 from trunkline.engine.runner import Runner
 from trunkline.errors import TrunklineError, Unflushed
 from trunkline.observe.counts import Counts
-from trunkline.store import Signals, Store, sessions, work
+from trunkline.store import Signals, Store, work
 from trunkline.store.work import Settled
 
 LINES_EVERY_S = 2.0  # how soon a queue of a new tenant is noticed by handlers that serve all
-HISTORY_EVERY_S = 600.0  # how often this process offers to do the hourly round
 AGAIN_AFTER_S = 0.5  # a loop that failed is run again
 log = structlog.get_logger("trunkline.worker")
 
@@ -101,7 +101,7 @@ class Worker:
             self._acker.run,
             self._reporter.run,
             self._runner.watch_deadlines,
-            self._keep_history,
+            History(self._store, lambda: self._heart.session_id).run,
         ]
         if self._shared:
             loops.append(self._follow_tenants)
@@ -194,17 +194,6 @@ class Worker:
                 await self._open_lines()
             except TrunklineError as error:
                 log.warning("worker.lines_not_read", error=str(error))
-
-    async def _keep_history(self) -> None:
-        settings = self._store.settings
-        while True:
-            try:
-                done = await sessions.keep_history(self._store, self._heart.session_id, settings.retention_s, settings.partition_days)
-                if done is not None:
-                    log.info("worker.history_kept", made=done[0], dropped=done[1], keys_freed=done[2])
-            except TrunklineError as error:
-                log.warning("worker.history_not_kept", error=str(error))
-            await asyncio.sleep(HISTORY_EVERY_S)
 
 
 async def _kept_up(loop: Callable[[], Coroutine[Any, Any, None]]) -> None:
