@@ -12,7 +12,7 @@ from typing import Any, Literal, Self, TypeVar
 from uuid import UUID
 
 from trunkline.embedded import EmbeddedServer
-from trunkline.engine import Enqueued, Heart, Operations, Producer, Registry, Retention, Stopped, Waiter, Worker, make_handler
+from trunkline.engine import Enqueued, Heart, Operations, Producer, Registry, Retention, Stopped, Tenants, Waiter, Worker, make_handler
 from trunkline.errors import InvalidInput, JobCancelled, JobFailed, NotFound, WaitTimeout
 from trunkline.model import JobView, NewJob, Policy, checked_name, new_job
 from trunkline.settings import Settings
@@ -32,6 +32,7 @@ class Trunkline(Operations):
         self.settings = settings or Settings.load(database_url=database_url, **overrides)
         self.registry = Registry()
         self.retention = Retention(self)
+        self.tenants = Tenants(self)
         self._store: Store | None = None
         self._producer: Producer | None = None
         self._embedded: EmbeddedServer | None = None

@@ -20,6 +20,7 @@ from trunkline.cli.jobs import jobs
 from trunkline.cli.migrate import migrate
 from trunkline.cli.queues import queues
 from trunkline.cli.retention import retention
+from trunkline.cli.tenants import tenants
 from trunkline.cli.up import up
 from trunkline.cli.worker import worker
 
@@ -56,6 +57,7 @@ root.add_typer(jobs, name="jobs", rich_help_panel=USE)
 root.add_typer(queues, name="queues", rich_help_panel=USE)
 root.add_typer(dead_letters, name="dead-letters", rich_help_panel=USE)
 root.command(rich_help_panel=OPERATE)(doctor)
+root.add_typer(tenants, name="tenants", rich_help_panel=OPERATE)
 root.add_typer(retention, name="retention", rich_help_panel=OPERATE)
 root.add_typer(config, name="config", rich_help_panel=OPERATE)
 root.command(rich_help_panel=OPERATE)(version)

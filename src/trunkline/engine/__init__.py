@@ -7,6 +7,7 @@ from trunkline.engine.operations import Operations
 from trunkline.engine.producer import Enqueued, Producer
 from trunkline.engine.reach import Reach
 from trunkline.engine.retention import Retention
+from trunkline.engine.tenants import Tenants
 from trunkline.engine.waiter import Waiter
 from trunkline.engine.worker import Stopped, Worker
 
@@ -21,6 +22,7 @@ __all__ = [
     "Registry",
     "Retention",
     "Stopped",
+    "Tenants",
     "Waiter",
     "Worker",
     "current_job",

@@ -28,7 +28,7 @@ from trunkline.engine.reporter import Reporter
 from trunkline.engine.runner import Runner
 from trunkline.errors import TrunklineError, Unflushed
 from trunkline.observe.counts import Counts
-from trunkline.store import Signals, Store, work
+from trunkline.store import Signals, Store, tenants, work
 from trunkline.store.work import Settled
 
 LINES_EVERY_S = 2.0  # how soon a queue of a new tenant is noticed by handlers that serve all
@@ -184,14 +184,19 @@ class Worker:
 
     async def _open_lines(self) -> None:
         self._fetcher.add_lines(await work.open_lines(self._store, self._default_tenant, self._own + self._shared))
+        await self._open_shared_lines()
+
+    async def _open_shared_lines(self) -> None:
+        """Queues of new tenants, and what somebody said of tenants' weights."""
         if self._shared:
             self._fetcher.add_lines(await work.open_lines(self._store, None, self._shared))
+            self._fetcher.weigh(await tenants.weights(self._store))
 
     async def _follow_tenants(self) -> None:
         while True:
             await asyncio.sleep(LINES_EVERY_S)
             try:
-                await self._open_lines()
+                await self._open_shared_lines()
             except TrunklineError as error:
                 log.warning("worker.lines_not_read", error=str(error))
 
