@@ -24,9 +24,11 @@ from trunkline.engine import (
     Privacy,
     Producer,
     Registry,
+    Retention,
     Schedules,
     Stopped,
     Templates,
+    Tenants,
     Waiter,
     Worker,
 )
@@ -59,6 +61,8 @@ class Trunkline(Operations, Declarations):
         self.batches = Batches(self)
         self.flows = Flows(self)
         self.limits = Limits(self)
+        self.retention = Retention(self)
+        self.tenants = Tenants(self)
         self._store: Store | None = None
         self._producer: Producer | None = None
         self._embedded: EmbeddedServer | None = None

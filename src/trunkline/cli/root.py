@@ -24,8 +24,10 @@ from trunkline.cli.keys import keys
 from trunkline.cli.limits import limits
 from trunkline.cli.migrate import migrate
 from trunkline.cli.queues import queues
+from trunkline.cli.retention import retention
 from trunkline.cli.schedules import schedules
 from trunkline.cli.templates import templates
+from trunkline.cli.tenants import tenants
 from trunkline.cli.tokens import tokens
 from trunkline.cli.up import up
 from trunkline.cli.worker import worker
@@ -71,6 +73,8 @@ root.add_typer(tokens, name="tokens", rich_help_panel=OPERATE)
 root.command(rich_help_panel=OPERATE)(doctor)
 root.add_typer(jobtypes, name="jobtypes", rich_help_panel=OPERATE)
 root.add_typer(keys, name="keys", rich_help_panel=OPERATE)
+root.add_typer(tenants, name="tenants", rich_help_panel=OPERATE)
+root.add_typer(retention, name="retention", rich_help_panel=OPERATE)
 root.add_typer(config, name="config", rich_help_panel=OPERATE)
 root.command(rich_help_panel=OPERATE)(version)
 root.command(

@@ -13,9 +13,11 @@ from trunkline.engine.privacy import Privacy
 from trunkline.engine.producer import Enqueued, Producer
 from trunkline.engine.reach import Reach
 from trunkline.engine.remote import Desk, RemoteWork
+from trunkline.engine.retention import Retention
 from trunkline.engine.schedules import Schedules
 from trunkline.engine.sealing import Sealing
 from trunkline.engine.templates import Templates
+from trunkline.engine.tenants import Tenants
 from trunkline.engine.vault import Vault
 from trunkline.engine.waiter import Waiter
 from trunkline.engine.worker import Stopped, Worker
@@ -43,11 +45,13 @@ __all__ = [
     "Reach",
     "Registry",
     "RemoteWork",
+    "Retention",
     "Schedules",
     "Sealing",
     "Settled",
     "Stopped",
     "Templates",
+    "Tenants",
     "Vault",
     "Waiter",
     "Worker",

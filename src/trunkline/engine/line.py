@@ -37,6 +37,7 @@ class Line:
     reached: dict[int, int] = field(default_factory=dict)
     reached_floor: int = 0
     covered_due_at: float = 0.0  # monotonic seconds
+    turn: int = 0  # number of its last claim among all of this process
     busy_until: float = float("-inf")  # monotonic; jobs came lately, so it is looked at without being told
     _rewound: int | None = None  # a place that came back while a claim is under way: its answer must not move the marks past it
     _looks: int = 0

@@ -102,13 +102,15 @@ class RemoteFetcher(Fetcher):
             self._rate_at = (now, finished)
         return sum(self._desk.room(line.queue_id) for line in self._order), 1
 
-    def _next_line(self) -> Line | None:
-        for _ in range(len(self._order)):
-            self._next = (self._next + 1) % len(self._order)
-            line = self._order[self._next]
-            if line.has_work and self._desk.room(line.queue_id) > 0:
-                return line
-        return None
+    def _next_turn(self, lines: list[Line], limit: int) -> tuple[Line, int] | None:
+        """Workers bring room for their own lines, so nothing is shared out: the line whose turn is longest ago."""
+        able = [line for line in lines if self._desk.room(line.queue_id) > 0]
+        if not able:
+            return None
+        line = min(able, key=lambda each: each.turn)
+        self._turns += 1
+        line.turn = self._turns
+        return line, limit
 
     async def _claim(self, line: Line, limit: int) -> None:
         if self._rate > BUSY_RATE:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
@@ -24,6 +24,7 @@ from trunkline.engine.handlers import OUTCOMES
 from trunkline.engine.hooks import Middleware, Told, surround
 from trunkline.engine.pools import Pools
 from trunkline.engine.reporter import Reporter
+from trunkline.engine.shares import in_turns
 from trunkline.engine.vault import MARK, RESULT, is_sealed
 from trunkline.errors import InvalidPayload, LeaseLost, NotReadable, RolledBack, Unavailable
 from trunkline.model import RetryAfter, Snooze
@@ -83,17 +84,28 @@ class Runner:
         """Attempts claimed and not started."""
         return len(self._waiting)
 
+    def held(self) -> Counter[int]:
+        """Attempts held here, by tenant."""
+        return Counter(job.tenant_id for job in (*self._running, *self._waiting))
+
+    def unstarted(self) -> set[int]:
+        """Tenants with attempts that wait here for a slot; then every slot is taken."""
+        return {job.tenant_id for job in self._waiting}
+
     def fences(self) -> set[tuple[UUID, int]]:
         """(job, attempt) of every attempt held here."""
         return {job.fence for job in (*self._waiting, *self._running)}
 
     def start(self, jobs: list[Job], timeouts: list[float], claimed_at: float) -> None:
-        """Take jobs in; they start in order as there is room. `claimed_at`: monotonic, before the claim was sent."""
+        """Take jobs of one tenant in; they start in order, tenants in turns, as there is room. `claimed_at`: monotonic, before the claim was sent."""
         for job, timeout_s in zip(jobs, timeouts, strict=True):
             job.deadline_at = claimed_at + timeout_s
         if jobs:
             self._look_at = min(self._look_at, claimed_at + min(timeouts))
+            is_mixed = bool(self._waiting) and self._waiting[-1].tenant_id != jobs[0].tenant_id
             self._waiting.extend(jobs)
+            if is_mixed:  # who comes later need not wait behind all that was claimed ahead for another
+                self._waiting = in_turns(self._waiting)
             self._fill()
 
     def _fill(self) -> None:

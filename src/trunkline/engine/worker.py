@@ -22,6 +22,7 @@ from trunkline.engine.context import Job
 from trunkline.engine.fetcher import Fetcher
 from trunkline.engine.handlers import Registry
 from trunkline.engine.heart import Heart
+from trunkline.engine.history import History
 from trunkline.engine.hooks import Hooks, Told
 from trunkline.engine.pools import Pools
 from trunkline.engine.reporter import Reporter
@@ -30,11 +31,10 @@ from trunkline.engine.scheduler import Scheduler
 from trunkline.engine.sealing import Sealing
 from trunkline.errors import InvalidSetting, TrunklineError, Unflushed
 from trunkline.observe.counts import Counts
-from trunkline.store import Signals, Store, privacy, sessions, work
+from trunkline.store import Signals, Store, privacy, tenants, work
 from trunkline.store.work import Settled
 
 LINES_EVERY_S = 2.0  # how soon a queue of a new tenant is noticed by handlers that serve all
-HISTORY_EVERY_S = 600.0  # how often this process offers to do the hourly round
 AGAIN_AFTER_S = 0.5  # a loop that failed is run again
 log = structlog.get_logger("trunkline.worker")
 
@@ -117,8 +117,8 @@ class Worker:
             self._acker.run,
             self._reporter.run,
             self._runner.watch_deadlines,
-            self._keep_history,
             Scheduler(self._store, self._heart).run,
+            History(self._store, lambda: self._heart.session_id).run,
         ]
         if self._shared:
             loops.append(self._follow_tenants)
@@ -212,27 +212,21 @@ class Worker:
 
     async def _open_lines(self) -> None:
         self._fetcher.add_lines(await work.open_lines(self._store, self._default_tenant, self._own + self._shared))
+        await self._open_shared_lines()
+
+    async def _open_shared_lines(self) -> None:
+        """Queues of new tenants, and what somebody said of tenants' weights."""
         if self._shared:
             self._fetcher.add_lines(await work.open_lines(self._store, None, self._shared))
+            self._fetcher.weigh(await tenants.weights(self._store))
 
     async def _follow_tenants(self) -> None:
         while True:
             await asyncio.sleep(LINES_EVERY_S)
             try:
-                await self._open_lines()
+                await self._open_shared_lines()
             except TrunklineError as error:
                 log.warning("worker.lines_not_read", error=str(error))
-
-    async def _keep_history(self) -> None:
-        settings = self._store.settings
-        while True:
-            try:
-                done = await sessions.keep_history(self._store, self._heart.session_id, settings.retention_s, settings.partition_days)
-                if done is not None:
-                    log.info("worker.history_kept", made=done[0], dropped=done[1], keys_freed=done[2])
-            except TrunklineError as error:
-                log.warning("worker.history_not_kept", error=str(error))
-            await asyncio.sleep(HISTORY_EVERY_S)
 
 
 def _check_keys(registry: Registry, sealing: Sealing | None) -> None:

@@ -17,7 +17,6 @@ TICK = "select t.*, trunkline.schedules_due_in() from trunkline.tick($1, $2, $3,
 SLEEP_ON = "select trunkline.sleep_on($1, $2)"
 WATCH = "select trunkline.watch($1, $2)"
 PROMOTE = "select trunkline.promote($1)"
-KEEP_HISTORY = "select made, dropped, keys from trunkline.keep_history($1, $2, $3)"
 TENANT_ID = "select trunkline.tenant_id($1)"
 KNOWN_TENANT_ID = "select tenant_id from trunkline.tenant where name = $1 and tenant_id <> 0"
 LEASES = "select tenant_id, job_id, attempt from trunkline.leases_of($1)"
@@ -73,12 +72,6 @@ async def watch(store: Store, session_id: int, tenant_ids: Sequence[int]) -> Non
 async def promote(store: Store, limit: int = 1000) -> int:
     """Move due jobs into line; how many."""
     return int(await store.fetchval(PROMOTE, limit))
-
-
-async def keep_history(store: Store, session_id: int, retention_s: float, partition_days: int) -> tuple[int, int, int] | None:
-    """The hourly round over history partitions: (made, dropped, keys freed), or None when somebody else did it."""
-    row = await store.fetchrow(KEEP_HISTORY, session_id, retention_s, partition_days)
-    return None if row is None else (row[0], row[1], row[2])
 
 
 async def tenant_id(store: Store, name: str) -> int:

@@ -21,7 +21,8 @@ select j.tenant_id, j.id, q.name as queue, k.name as kind, j.user_id, j.created_
   left join trunkline.outcome as o on o.tenant_id = j.tenant_id and o.job_id = j.id
   left join trunkline.lease as l on l.tenant_id = j.tenant_id and l.job_id = j.id
   left join trunkline.ready as r on r.tenant_id = j.tenant_id and r.job_id = j.id
-  left join trunkline.deferred as d on d.tenant_id = j.tenant_id and d.job_id = j.id;
+  left join trunkline.deferred as d on d.tenant_id = j.tenant_id and d.job_id = j.id
+ where o.job_id is not null or l.job_id is not null or r.job_id is not null or d.job_id is not null;   -- else its history is just leaving
 
 -- Live counts per queue: index-only counts of small tables, no counter row.
 create or replace view trunkline.queues with (security_invoker = true) as
