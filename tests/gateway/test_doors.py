@@ -116,7 +116,7 @@ async def test_an_administrator_may_send_for_a_user_and_what_is_reserved(app, jo
 async def test_another_tenant_sees_and_touches_nothing(app, join, worker):
     """Not its jobs, not its queues, not its events, not its work."""
     mine, theirs = await worker(), await worker(tenant="customer-002")
-    job_id = (await mine.ok("send_job", name="resize", data={"secret": 1}))["jobId"]
+    job_id = (await mine.ok("send_job", name="resize", data={"note": 1}))["jobId"]
     await mine.pushed("work_request")
     await mine.ok("job_progress", jobName="resize", jobId=job_id, progress=10)
     asked = [
