@@ -26,6 +26,7 @@ check: $(VENV)/dev.stamp ## Lint, format check and strict types
 
 chaos: $(VENV)/dev.stamp ## The full list of faults (long)
 	@$(BIN)/python -m pytest -m "chaos or not chaos" -n 0 tests/flows $(ARGS)
+	@$(BIN)/python -m pytest -m chaos -n 0 --ignore=tests/flows tests $(ARGS)
 
 test-matrix: $(VENV)/dev.stamp ## The suite on PostgreSQL 15, 16, 17 and 18
 	@PYTHON=$(PYTHON) sh tests/matrix.sh

@@ -16,16 +16,41 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from trunkline.app import Trunkline
-    from trunkline.engine import Enqueued, Job
-    from trunkline.model import Fail, JobView, NewJob, Policy, RetryAfter, Snooze, new_job
+    from trunkline.engine import Enqueued, Job, JobEvent
+    from trunkline.model import BatchView, Fail, JobView, NewJob, Policy, RetryAfter, ScheduleView, Snooze, TemplateView, new_job
+    from trunkline.observe.metrics import Metrics
+    from trunkline.observe.trace import Tracing
 
-__all__ = ["Enqueued", "Fail", "Job", "JobView", "NewJob", "Policy", "RetryAfter", "Snooze", "Trunkline", "new_job"]
+__all__ = [
+    "BatchView",
+    "Enqueued",
+    "Fail",
+    "Job",
+    "JobEvent",
+    "JobView",
+    "Metrics",
+    "NewJob",
+    "Policy",
+    "RetryAfter",
+    "ScheduleView",
+    "Snooze",
+    "TemplateView",
+    "Tracing",
+    "Trunkline",
+    "new_job",
+]
 
 _HOMES = {
     "Trunkline": "trunkline.app",
     "Enqueued": "trunkline.engine",
     "Job": "trunkline.engine",
-    **dict.fromkeys(("Fail", "JobView", "NewJob", "Policy", "RetryAfter", "Snooze", "new_job"), "trunkline.model"),
+    "JobEvent": "trunkline.engine",
+    "Metrics": "trunkline.observe.metrics",
+    "Tracing": "trunkline.observe.trace",
+    **dict.fromkeys(
+        ("BatchView", "Fail", "JobView", "NewJob", "Policy", "RetryAfter", "ScheduleView", "Snooze", "TemplateView", "new_job"),
+        "trunkline.model",
+    ),
 }
 
 

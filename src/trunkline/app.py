@@ -6,23 +6,47 @@ Always true: the database is opened on first use and closed by `close`; a worker
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
 from trunkline.embedded import EmbeddedServer
-from trunkline.engine import Enqueued, Heart, Limits, Operations, Producer, Registry, Stopped, Waiter, Worker, make_handler
-from trunkline.errors import InvalidInput, JobCancelled, JobFailed, WaitTimeout
-from trunkline.model import JobView, NewJob, Policy, new_job
+from trunkline.engine import (
+    Batches,
+    Declarations,
+    Enqueued,
+    Flows,
+    Heart,
+    Hooks,
+    Limits,
+    Operations,
+    Privacy,
+    Producer,
+    Registry,
+    Retention,
+    Schedules,
+    Stopped,
+    Templates,
+    Tenants,
+    Waiter,
+    Worker,
+)
+from trunkline.errors import InvalidInput, NotFound, WaitTimeout
+from trunkline.model import JobView, NewJob, checked_name
+from trunkline.observe.trace import traceparent
 from trunkline.settings import Settings
 from trunkline.store import Signals, Store, sessions
 from trunkline.store import migrate as migrations
 
-F = TypeVar("F", bound=Callable[..., Any])
+if TYPE_CHECKING:
+    from trunkline.auth import Mode
+    from trunkline.gateway import GatewayStopped
+    from trunkline.gateway.server import Server
+    from trunkline.jobtypes.plugins import PlugIn
 
 
-class Trunkline(Operations):
+class Trunkline(Operations, Declarations):
     """An application: its handlers, and the way to its jobs.
 
     `async with Trunkline() as app:` opens and closes it; any method opens it on first use.
@@ -30,85 +54,36 @@ class Trunkline(Operations):
 
     def __init__(self, database_url: str | None = None, *, settings: Settings | None = None, **overrides: Any) -> None:
         self.settings = settings or Settings.load(database_url=database_url, **overrides)
-        self.registry = Registry()
+        self.registry, self.hooks = Registry(), Hooks()
+        self.privacy = Privacy(self)
+        self.schedules = Schedules(self)
+        self.templates = Templates(self)
+        self.batches = Batches(self)
+        self.flows = Flows(self)
         self.limits = Limits(self)
+        self.retention = Retention(self)
+        self.tenants = Tenants(self)
         self._store: Store | None = None
         self._producer: Producer | None = None
         self._embedded: EmbeddedServer | None = None
         self._opening = asyncio.Lock()
         self._tenant_ids: dict[str, int] = {}
+        self._signals: Signals | None = None
         self._presence: tuple[Signals, Heart, Waiter] | None = None
         self._background: list[asyncio.Task[None]] = []
         self._worker: Worker | None = None
+        self._server: Server | None = None
 
     # -- handlers ----------------------------------------------------------------
 
-    def job(
-        self,
-        kind: str,
-        *,
-        queue: str | None = None,
-        retry_limit: int = 3,
-        retry_delay: float = 2.0,
-        retry_backoff: bool = True,
-        retry_max_delay: float = 3600.0,
-        retry_jitter: float = 0.0,
-        timeout: float | None = None,
-        dead_letter: str | None = None,
-        concurrency: int | None = None,
-        rate: float | None = None,
-        burst: int = 0,
-        key_concurrency: int | None = None,
-        key_rate: float | None = None,
-        key_burst: int = 0,
-        tenants: Literal["default", "all"] = "default",
-        process: bool = False,
-        retry_on: Sequence[type[BaseException]] = (),
-        fail_on: Sequence[type[BaseException]] = (),
-    ) -> Callable[[F], F]:
-        """Declare the handler of a kind: `async def`, plain `def` (runs in a thread) or `process=True` (CPU work).
+    def load_plugins(self) -> list[PlugIn]:
+        """Declare the job types of installed packages (entry point group `trunkline.jobtypes`), but for TRUNKLINE_JOBTYPES_OFF.
 
-        Args:
-            retry_limit: retries after the first attempt; delays are seconds (see model.Policy).
-            timeout: seconds one attempt may take; None: TRUNKLINE_JOB_TIMEOUT.
-            dead_letter: queue that receives a copy of each job that ends failed.
-            concurrency, rate, burst: jobs of the kind at once and starts a second, in each tenant, over all processes.
-            key_concurrency, key_rate, key_burst: the same for jobs that share a `limit_key`; 1 at once makes them singletons.
-            tenants: "default" serves the default tenant only, "all" every tenant.
-            retry_on, fail_on: exception classes that alone are retried / that end the job at once.
+        `trunkline worker` and `up` do so by themselves. A handler of this application goes before a plug-in's of the same kind.
         """
-        policy = Policy(
-            retry_limit,
-            retry_delay,
-            retry_backoff,
-            retry_max_delay,
-            retry_jitter,
-            self.settings.job_timeout_s if timeout is None else timeout,
-            dead_letter,
-            concurrency,
-            rate,
-            burst,
-            key_concurrency,
-            key_rate,
-            key_burst,
-        )
+        from trunkline.jobtypes import plugins
 
-        def declare(function: F) -> F:
-            self.registry.add(
-                make_handler(
-                    function,
-                    kind,
-                    queue=queue,
-                    policy=policy,
-                    tenants=tenants,
-                    process=process,
-                    retry_on=tuple(retry_on),
-                    fail_on=tuple(fail_on),
-                )
-            )
-            return function
-
-        return declare
+        return plugins.load(self, self.settings.jobtypes_switched_off)
 
     # -- life cycle ----------------------------------------------------------------
 
@@ -138,11 +113,12 @@ class Trunkline(Operations):
                     await store.close()
                     raise
                 self._store = store
-                self._producer = Producer(store, timeout_s=settings.command_timeout_s)
+                self._producer = Producer(store, self.privacy.sealing, timeout_s=settings.command_timeout_s)
             return self._store
 
     async def close(self) -> None:
         """Stop a worker that runs, then close every connection and the embedded server (if this process is its last user)."""
+        await self.stop_gateway()
         if self._worker is not None:
             await self.stop_worker()
         if self._producer is not None:
@@ -151,6 +127,7 @@ class Trunkline(Operations):
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
         self._background.clear()
+        self._signals = None
         if self._presence is not None:
             await self._presence[1].stop()
             self._presence = None
@@ -168,9 +145,14 @@ class Trunkline(Operations):
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         await self.close()
 
-    async def start_worker(self, *, concurrency: int | None = None) -> Worker:
+    async def start_worker(
+        self, *, concurrency: int | None = None, queues: Sequence[str] | None = None, prune_schedules: bool = False
+    ) -> Worker:
         """Begin to run jobs in this process.
 
+        Args:
+            queues: serve these only, with every handler for whatever kind is found there; None: those of the handlers.
+            prune_schedules: take away schedules that code declared in this tenant and this code does not.
         Raises:
             InvalidInput: no handler is declared, or a worker runs already.
         """
@@ -178,8 +160,13 @@ class Trunkline(Operations):
             raise InvalidInput("this application runs a worker already: stop it first.")
         if not len(self.registry):
             raise InvalidInput("no handler is declared: decorate a function with @app.job(...).")
+        if queues is not None and not queues:
+            raise InvalidInput("queues is empty: name at least one, or leave it out to serve those of the handlers.")
+        chosen = None if queues is None else [checked_name("queue", queue) for queue in queues]
         store = await self.open()
         signals, heart, _ = await self._present()
+        if await self.schedules.keep_declared(prune=prune_schedules):
+            heart.tick_soon()
         self._worker = Worker(
             store,
             signals,
@@ -187,6 +174,9 @@ class Trunkline(Operations):
             self.registry,
             default_tenant=await self.tenant_id(None),
             concurrency=concurrency or self.settings.concurrency,
+            queues=chosen,
+            hooks=self.hooks,
+            sealing=self.sealing,
         )
         await self._worker.start()
         return self._worker
@@ -198,16 +188,44 @@ class Trunkline(Operations):
             return Stopped(0, 0, 0)
         return await worker.stop(self.settings.shutdown_timeout_s if timeout_s is None else timeout_s)
 
+    async def start_gateway(self, *, host: str | None = None, port: int | None = None, mode: Mode | None = None) -> Server:
+        """Open a port for remote workers and senders (extra: trunkline[server]).
+
+        Args:
+            mode: "development" or "production"; None: as TRUNKLINE_ENV says (docs/tokens.md).
+        Raises:
+            InvalidSetting: the address cannot be used, or the test token is live in production.
+        """
+        from trunkline.doors import open_gateway
+
+        if self._server is not None:
+            raise InvalidInput("this application runs a gateway already: stop it first.")
+        store, is_embedded = await self.open(), self._embedded is not None
+        self._server = await open_gateway(self, store, self._listening(), host=host, port=port, mode=mode, is_embedded=is_embedded)
+        return self._server
+
+    async def stop_gateway(self, timeout_s: float | None = None) -> GatewayStopped | None:
+        """Hand back what no worker started, let the others report, close the port; `timeout_s` None: TRUNKLINE_SHUTDOWN_TIMEOUT."""
+        server, self._server = self._server, None
+        return None if server is None else await server.stop(self.settings.shutdown_timeout_s if timeout_s is None else timeout_s)
+
+    def _listening(self) -> Signals:
+        """The LISTEN connection, once the application is open."""
+        if self._signals is None:
+            self._signals = Signals(self.settings)
+            self._background.append(asyncio.create_task(self._signals.run()))
+        return self._signals
+
     async def _present(self) -> tuple[Signals, Heart, Waiter]:
         """The session and the LISTEN connection, for a process that works or waits."""
         store = await self.open()
         async with self._opening:
             if self._presence is None:
-                signals, heart = Signals(self.settings), Heart(store)
+                signals, heart = self._listening(), Heart(store)
                 waiter = Waiter(store, heart)
                 signals.subscribe(waiter.heard)
                 await heart.start()
-                self._background = [asyncio.create_task(loop) for loop in (signals.run(), heart.run(), waiter.run())]
+                self._background += [asyncio.create_task(loop) for loop in (heart.run(), waiter.run())]
                 self._presence = (signals, heart, waiter)
             return self._presence
 
@@ -229,64 +247,88 @@ class Trunkline(Operations):
             self._tenant_ids[name] = await sessions.tenant_id(await self.open(), name)
         return self._tenant_ids[name]
 
+    async def known_tenant_id(self, name: str | None) -> int:
+        """The same for those who only ask: NotFound where `tenant_id` would make one. The default tenant is always there."""
+        if name is not None and name != self.settings.tenant and name not in self._tenant_ids:
+            if (found := await sessions.known_tenant_id(await self.open(), name)) is None:
+                raise NotFound(f"there is no tenant {name[:80]!r}: a tenant is made by its first job. Check the name.")
+            self._tenant_ids[name] = found
+        return await self.tenant_id(name)
+
     # -- jobs ------------------------------------------------------------------------
 
-    async def enqueue(self, kind: str, payload: Any = None, *, tenant: str | None = None, connection: Any = None, **options: Any) -> UUID:
+    async def enqueue(
+        self,
+        kind: str | None = None,
+        payload: Any = None,
+        *,
+        template: str | None = None,
+        tenant: str | None = None,
+        connection: Any = None,
+        **options: Any,
+    ) -> UUID:
         """Put one job in and answer its id; with a key that is held, the holder's id. Options: see model.new_job.
 
         Args:
+            template: instead of a kind: payload and options go over the template's (see Templates.job).
             connection: your own asyncpg, psycopg or SQLAlchemy connection with a transaction open: the job exists if and
                 only if that transaction commits.
         """
-        return (await self.enqueue_checked(kind, payload, tenant=tenant, connection=connection, **options)).id
+        return (await self.enqueue_checked(kind, payload, template=template, tenant=tenant, connection=connection, **options)).id
 
     async def enqueue_checked(
-        self, kind: str, payload: Any = None, *, tenant: str | None = None, connection: Any = None, **options: Any
+        self,
+        kind: str | None = None,
+        payload: Any = None,
+        *,
+        template: str | None = None,
+        tenant: str | None = None,
+        connection: Any = None,
+        **options: Any,
     ) -> Enqueued:
         """As `enqueue`, and also whether the job is new."""
-        job = new_job(kind, payload, max_bytes=self.settings.payload_max_bytes, **options)
+        if self.settings.trace_context and "traceparent" not in options and (parent := traceparent()) is not None:
+            options["traceparent"] = parent
+        if template is not None and kind is None:
+            job = await self.templates.job(template, payload, tenant=tenant, **options)
+        elif kind is not None and template is None:
+            job = await self.checked_job(kind, payload, tenant, options)
+        else:
+            raise InvalidInput("enqueue needs a kind or a template, one of them.")
         await self.open()
         assert self._producer is not None
         if connection is not None:
             return (await self._producer.in_transaction(tenant or self.settings.tenant, [job], connection))[0]
         return await self._producer.one(await self.tenant_id(tenant), job)
 
-    async def enqueue_many(self, jobs: Sequence[NewJob], *, tenant: str | None = None, connection: Any = None) -> list[Enqueued]:
-        """Put many jobs in, in their order; make them with `trunkline.new_job`. Many plain ones go by COPY."""
-        if not jobs:
-            return []
+    async def enqueue_many(self, jobs: Iterable[NewJob], *, tenant: str | None = None, connection: Any = None) -> list[Enqueued]:
+        """Put many jobs in, in their order; make them with `app.new_job` (`trunkline.new_job` knows no settings). Many plain ones go by COPY.
+
+        Args:
+            jobs: a generator is fastest: the database writes what came while the next are made. What it raises ends the call;
+                about 20,000 plain jobs, or 1,000 others, are one transaction, and earlier ones stay.
+            connection: as for `enqueue`; then all of them are the caller's one transaction.
+        """
         await self.open()
         assert self._producer is not None
         if connection is not None:
-            return await self._producer.in_transaction(tenant or self.settings.tenant, jobs, connection)
+            return await self._producer.in_transaction(tenant or self.settings.tenant, list(jobs), connection)
         return await self._producer.many(await self.tenant_id(tenant), jobs)
-
-    async def wait(self, job_id: UUID | str, timeout: float | None = None, *, tenant: str | None = None) -> Any:
-        """The result of a job, as soon as it has ended.
-
-        Raises:
-            WaitTimeout: it had not ended within `timeout` seconds.
-            JobFailed, JobCancelled: how it ended instead.
-            NotFound: this tenant has no such job.
-        """
-        job = await self.wait_ended(job_id, timeout, tenant=tenant)
-        message = job.error.get("message", "") if isinstance(job.error, dict) else ""
-        if job.state == "failed":
-            raise JobFailed(f"job {job.id} failed after {job.attempt} attempts: {message}")
-        if job.state == "cancelled":
-            raise JobCancelled(f"job {job.id} was cancelled: {message}")
-        return job.result
 
     async def wait_ended(self, job_id: UUID | str, timeout: float | None = None, *, tenant: str | None = None) -> JobView:
         """The job, as soon as it has ended, however it did. Raises WaitTimeout and NotFound as `wait` does."""
         job = await self.get(job_id, tenant=tenant)
         if not job.is_terminal:
-            _, _, waiter = await self._present()
             try:
-                await waiter.wait_ended(job.tenant_id, job.id, timeout)
+                await self.ended(job.tenant_id, job.id, timeout)
             except TimeoutError:
                 raise WaitTimeout(
                     f"job {job.id} is still {job.state} after {timeout:g} s. Wait again, or look at it: trunkline jobs show {job.id}"
                 ) from None
             job = await self.get(job_id, tenant=tenant)
         return job
+
+    async def ended(self, tenant_id: int, identity: UUID, timeout_s: float | None) -> None:
+        """Return when this job or batch has ended; TimeoutError when it had not in time."""
+        _, _, waiter = await self._present()
+        await waiter.wait_ended(tenant_id, identity, timeout_s)

@@ -35,10 +35,65 @@ class InvalidPayload(InvalidInput):
     code = "invalid_payload"
 
 
+class SecretInPayload(InvalidPayload):
+    """A field of a plain payload is named like a secret; the message says where it stands. Nothing was written."""
+
+    code = "secret_in_payload"
+
+
+class MustEncrypt(TrunklineError):
+    """This kind is encrypted and the payload is not, or there is no key to encrypt it with. Nothing was written."""
+
+    code = "must_encrypt"
+
+
+class NotReadable(TrunklineError):
+    """An encrypted value cannot be opened here: no key made it, it was changed, or it was made for another place."""
+
+    code = "not_readable"
+
+    def __init__(self, message: str, *, for_good: bool = False) -> None:
+        """`for_good`: no key can mend it, so a job is not tried again."""
+        super().__init__(message)
+        self.for_good = for_good
+
+
 class BadId(InvalidInput):
     """A caller's own job id is not a UUIDv7 within 24 hours of the database clock."""
 
     code = "bad_id"
+
+
+class UnknownCall(InvalidInput):
+    """A socket sent a call of a name that no version of this dialect has."""
+
+    code = "unknown_call"
+
+
+class Unauthenticated(TrunklineError):
+    """Who asks is not known: the token is missing, unknown, inactive or over. All of these read the same."""
+
+    code = "unauthenticated"
+
+
+class Forbidden(TrunklineError):
+    """Who asks is known and may not do this: a scope or a tenant is missing."""
+
+    code = "forbidden"
+
+
+class RateLimited(TrunklineError):
+    """So many calls at once, or so many things held, are not accepted from one connection."""
+
+    code = "rate_limited"
+    retryable = True
+
+
+class InternalError(TrunklineError):
+    """Something broke on our side; its traceback is in the log of the process that answered."""
+
+    code = "internal_error"
+    retryable = True
 
 
 class NotFound(TrunklineError):

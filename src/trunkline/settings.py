@@ -7,13 +7,15 @@ Called by: app, cli, store, embedded.
 
 from __future__ import annotations
 
+import base64
+import binascii
 import os
 import re
 import warnings
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from trunkline.errors import InvalidSetting
 
@@ -27,7 +29,9 @@ ALIASES: dict[str, tuple[str, float | None]] = {
     "PGBOSS_DELETE_ARCHIVED_AFTER_DAYS": ("RETENTION", 86400.0),
     "MAX_CONCURRENT_JOBS": ("CONCURRENCY", None),
     "JOB_TIMEOUT_MINUTES": ("JOB_TIMEOUT", 60.0),
+    "WEBSOCKET_PORT": ("PORT", None),
 }
+SECRET: dict[str, Any] = {"secret": True}  # never printed: not in messages, not by `config show`, not in the repr
 UNUSED = {"PGBOSS_ARCHIVE_COMPLETED_AFTER_SECONDS": "finished jobs are never moved to an archive; TRUNKLINE_RETENTION alone decides"}
 
 
@@ -50,7 +54,19 @@ class Settings(BaseModel):
     command_timeout_s: float = Field(30.0, ge=0.1, le=600)
     payload_max_bytes: int = Field(1024 * 1024, ge=1024, le=256 * 1024 * 1024)
     result_max_bytes: int = Field(1024 * 1024, ge=1024, le=256 * 1024 * 1024)
+    encryption_keys: SecretStr | None = Field(None, description="comma list of keys: the first encrypts, all decrypt; never shown")
+    secret_fields: str = Field("default", max_length=10_000, description="comma list of payload fields that are refused; off: none")
+    jobtypes_off: str = Field("", max_length=10_000, description="comma list of job types that are not declared; all: every plug-in")
+    trace_context: bool = Field(True, description="whether a job carries the trace of the span that enqueued it")
     env: Literal["development", "production"] | None = None
+    host: str = Field("127.0.0.1", min_length=1, max_length=255, description="address the gateway listens on")
+    port: int = Field(3000, ge=0, le=65535, description="0: any free one")
+    jwt_secret: str | None = Field(None, min_length=32, max_length=4096, repr=False, json_schema_extra=SECRET)
+    jwt_audience: str | None = Field(None, min_length=1, max_length=500)
+    jwt_issuer: str | None = Field(None, min_length=1, max_length=500)
+    jwt_tenant_claim: str = Field("tenant", min_length=1, max_length=200)
+    jwt_default_tenant: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")
+    jwt_admin_claim: str | None = Field(None, min_length=1, max_length=200, description="name of a claim that is true, or name=value")
     data_dir: str = Field(".trunkline", description="folder of the embedded database")
     pg_bin_dir: str | None = Field(None, description="folder with postgres, initdb and pg_ctl for the embedded database")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -69,10 +85,36 @@ class Settings(BaseModel):
         for field in ("database_url", "listen_url"):
             if values.get(field):
                 values[field] = _checked_url(PREFIX + field.upper(), str(values[field]))
+        if str(values.get("jwt_secret") or "").lstrip().startswith("-----BEGIN"):
+            raise InvalidSetting(
+                "TRUNKLINE_JWT_SECRET is a PEM key, need a shared secret of 32 characters or more: users' tokens are HS256."
+            )
         try:
             return cls.model_validate(values)
         except ValidationError as error:
             raise InvalidSetting(_sentence(error)) from None
+
+    @field_validator("encryption_keys")
+    @classmethod
+    def _checked_keys(cls, keys: SecretStr | None) -> SecretStr | None:
+        for n, key in enumerate(_listed(keys.get_secret_value()) if keys else (), 1):
+            try:
+                length = len(base64.urlsafe_b64decode(key)) if re.fullmatch(r"[A-Za-z0-9_-]{43}=", key) else 0
+            except (binascii.Error, ValueError):
+                length = 0
+            if length != 32:
+                raise ValueError(f"key {n} is no key (32 bytes in URL-safe base64): make one with trunkline keys generate")
+        return keys
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The encryption keys, the first of which encrypts; () for none."""
+        return _listed(self.encryption_keys.get_secret_value()) if self.encryption_keys else ()
+
+    @property
+    def jobtypes_switched_off(self) -> frozenset[str]:
+        """Names of plug-ins and kinds that are not to be declared; `all` for every plug-in."""
+        return frozenset(_listed(self.jobtypes_off))
 
     @property
     def is_pooled(self) -> bool:
@@ -80,13 +122,17 @@ class Settings(BaseModel):
         return self.listen_url is not None and self.listen_url != self.database_url
 
 
-def _variable(field: str) -> str:
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def variable(field: str) -> str:
     """The environment variable of a field: units and `_name` are ours, not the operator's."""
     return PREFIX + field.removesuffix("_s").removesuffix("_name").upper()
 
 
 def _from_environment(source: Mapping[str, str]) -> dict[str, Any]:
-    by_variable = {_variable(field): field for field in Settings.model_fields}
+    by_variable = {variable(field): field for field in Settings.model_fields}
     values: dict[str, Any] = {}
     for alias, (name, factor) in ALIASES.items():
         if alias in source and source[alias] != "":
@@ -119,8 +165,18 @@ def _checked_url(name: str, url: str) -> str:
 
 def _sentence(error: ValidationError) -> str:
     problem = error.errors()[0]
-    variable = _variable(str(problem["loc"][0]) if problem["loc"] else "?")
-    return f"{variable} is {problem.get('input')!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}. Unset it to use the default."
+    field = str(problem["loc"][0]) if problem["loc"] else "?"
+    name = variable(field)
+    if field == "encryption_keys":  # whatever stands there was meant to be a secret
+        return f"{name} cannot be used: {problem['msg'].removeprefix('Value error, ')}. Unset it to work without encryption."
+    shown = "***" if is_secret(field) else repr(problem.get("input"))
+    return f"{name} is {shown}: {problem['msg'][0].lower()}{problem['msg'][1:]}. Unset it to use the default."
+
+
+def is_secret(field: str) -> bool:
+    """Whether a field's value must never be shown."""
+    found = Settings.model_fields.get(field)
+    return found is not None and found.json_schema_extra == SECRET
 
 
 def mask_url(url: str) -> str:

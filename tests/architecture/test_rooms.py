@@ -27,10 +27,14 @@ ALLOWED: dict[str, set[str]] = {
     "engine": WORDS | {"store"},
     "connections": WORDS | {"store"},
     "jobtypes": WORDS | {"engine", "connections"},
+    "wire": {"model", "errors"},
+    "auth": {"store", "model", "errors", "settings"},
+    "gateway": WORDS | {"engine", "auth", "wire"},
     "testing": EVERYTHING,
     "measure": EVERYTHING,
     "cli": EVERYTHING,
-    "app": EVERYTHING - {"*"} | WORDS | {"store", "engine", "embedded", "connections", "jobtypes"},
+    "app": EVERYTHING - {"*"} | WORDS | {"store", "engine", "embedded", "connections", "jobtypes", "auth", "gateway", "doors"},
+    "doors": WORDS | {"store", "engine", "auth", "gateway", "jobtypes"},
     "": EVERYTHING,
 }
 

@@ -20,7 +20,9 @@ from types import TracebackType
 
 from tests.support.until import until_now
 
+ROOT = Path(__file__).parents[2]
 COLUMNS, LINES = 100, 50
+ROOT = Path(__file__).parents[2]
 _OURS = re.compile(r"^(TRUNKLINE_|DATABASE_URL$|PGBOSS_|NO_COLOR$|FORCE_COLOR$|COLUMNS$|LINES$)")
 _CONTROLS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -28,7 +30,7 @@ _CONTROLS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 def environment(**more: str) -> dict[str, str]:
     """This process's environment without any setting, and `more`."""
     kept = {name: value for name, value in os.environ.items() if not _OURS.match(name)}
-    return {**kept, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(Path(__file__).parents[2]), "TERM": "xterm-256color", **more}
+    return {**kept, "PYTHONUNBUFFERED": "1", "PYTHONPATH": f"{ROOT}:{ROOT / 'src'}", "TERM": "xterm-256color", **more}
 
 
 class Program:

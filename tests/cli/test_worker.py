@@ -11,9 +11,7 @@ import pytest
 from tests.cli.conftest import Cli, Start
 from tests.cli.program import Program
 from trunkline import Trunkline
-from trunkline.cli.worker import load, only
-from trunkline.errors import InvalidInput
-from trunkline.settings import Settings
+from trunkline.cli.worker import load
 
 STOPPED = "Stopped at once. Jobs that were running are offered again within 10 s.\n"
 LOOPS = {"asyncio": "raise ImportError", "uvloop": ""}
@@ -68,19 +66,6 @@ async def test_an_outdated_schema_is_a_sentence(start: Start):
     assert "error: the schema 'absent' is not there. Run: trunkline migrate\n" in program.complained
 
 
-def test_some_queues_are_served_with_every_handler():
-    """A job of another kind that was put into a chosen queue is still done."""
-    app = Trunkline(settings=Settings.load({}))
-    for kind, queue in (("a", "first"), ("b", "second"), ("c", "first")):
-        app.job(kind, queue=queue)(lambda: None)
-    chosen = only(app.registry, ["first"])
-
-    assert (["a", "c"], 2) == ([handler.kind for handler in chosen], len(chosen))
-    assert chosen.get("b") is app.registry.get("b")
-    with pytest.raises(InvalidInput, match="no handler here has the queue 'third': there are first, second"):
-        only(app.registry, ["first", "third"])
-
-
 def test_a_dotted_name_is_followed(room: Path, monkeypatch: pytest.MonkeyPatch):
     """tasks:Holder.app, for applications that live on something."""
     monkeypatch.chdir(room)
@@ -92,14 +77,16 @@ def test_a_dotted_name_is_followed(room: Path, monkeypatch: pytest.MonkeyPatch):
 
 async def test_only_the_chosen_queues_are_worked_on(cli: Cli, start: Start):
     """The others wait for another worker."""
-    program = start("worker", "tasks:app", "--queues", "greet", "--concurrency", "2", "--json")
+    program = start("worker", "tasks:app", "--queues", "greet,side", "--concurrency", "2", "--json")
     program.until('"ready"')
     left = (await cli("enqueue", "fails")).out.strip()
     done = await cli("enqueue", "greet", "--wait")
+    aside = await cli("enqueue", "greet", "--queue", "side", "--wait")
 
-    assert {"hello": "you"} == done.json
+    assert ({"hello": "you"}, {"hello": "you"}) == (done.json, aside.json)
     assert "queued" == (await cli("jobs", "show", left, "--json")).json["state"]
-    assert {"event": "ready", "kinds": ["greet"], "concurrency": 2} == json.loads(program.said.splitlines()[0])
+    ready = json.loads(program.said.splitlines()[0])
+    assert (2, ["greet", "side"]) == (ready["concurrency"], ready["queues"])
 
 
 @pytest.mark.parametrize("loop", LOOPS)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from trunkline.settings import Settings, _variable
+from trunkline.settings import Settings, variable
 from trunkline.store.sqlstate import OURS
 
 ROOT = Path(__file__).parents[2]
@@ -30,7 +30,7 @@ def test_links_lead_somewhere(page):
 def test_every_setting_is_on_the_operating_page():
     """A setting nobody can read of is a secret."""
     page = (ROOT / "docs/operating.md").read_text("utf-8")
-    names = {_variable(field).removeprefix("TRUNKLINE_") for field in Settings.model_fields} - {"ENV"}
+    names = {variable(field).removeprefix("TRUNKLINE_") for field in Settings.model_fields} - {"ENV"}
 
     assert set() == {name for name in names if f"`{name}`" not in page and f"`{name}" not in page and f" `{name}`" not in page}
 
@@ -88,3 +88,16 @@ def test_no_document_names_a_package_index():
         if Path(name).suffix in {".md", ".toml", ".lock", ".json", ".txt", ".sh", ".yml"}
         and words.search((ROOT / name).read_text("utf-8", "replace"))
     ]
+
+
+def test_every_call_event_and_code_is_on_the_protocol_page():
+    """Whoever writes a client in another language has nothing else."""
+    from trunkline.wire import CALLS
+    from trunkline.wire.calls import JobOptions
+    from trunkline.wire.pushes import TO_TENANT, TO_WORKERS
+
+    page = (ROOT / "docs/protocol.md").read_text("utf-8")
+    options = JobOptions.__struct_encode_fields__
+    words = [*CALLS, *(push.event for push in (*TO_WORKERS, *TO_TENANT)), *options]
+
+    assert [] == [word for word in words if f"`{word}`" not in page]

@@ -114,6 +114,16 @@ def test_a_job_that_came_back_pulls_every_mark_behind_its_place():
     assert (True, 0, {5: 49, 0: 49}) == line.start(101.0)
 
 
+def test_a_job_that_comes_back_while_a_claim_is_under_way_is_not_passed_by_its_answer():
+    """The claim may have looked there before it came back."""
+    line = Line(1, 1, "q")
+    covering, _, _ = line.start(100.0)
+    line.rewind(50)
+    line.claimed(jobs((0, 80)), limit=1, covering=covering, safe=70, began_ord=0, now=100.1, took_s=0.1)
+
+    assert (False, 0, {0: 49}) == line.start(100.2)
+
+
 def test_a_job_that_came_back_behind_the_marks_changes_nothing_but_the_wish_to_look():
     """It will be reached."""
     line = Line(1, 1, "q")

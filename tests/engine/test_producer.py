@@ -167,3 +167,59 @@ async def test_closing_waits_for_the_flush_under_way(app, queue):
 def test_the_bounds_of_a_flush_are_in_order():
     """A chunk of COPY may be larger than a call; both are larger than where COPY begins to pay."""
     assert producer.COPY_FROM < producer.MAX_FLUSH <= producer.COPY_CHUNK
+
+
+async def test_a_generator_is_read_while_it_is_written_and_keeps_its_order(app, queue):
+    """Plain jobs and others by turns, more than one piece of each, two lines."""
+
+    def jobs():
+        for n in range(6000):
+            yield new_job("work", n, queue="work" if n % 3 else "other", priority=0, user_id="u" if 2500 <= n < 3700 else None)
+
+    answers = await app.enqueue_many(jobs())
+    rows = await queue.store.fetch("select job_id, ord from trunkline.ready order by ord")
+
+    assert 6000 == len(set(answers)) == len(rows)
+    assert [answer.id for answer in answers] == [row["job_id"] for row in rows]
+
+
+async def test_a_generator_that_raises_undoes_its_transaction_and_ends_the_call(app, queue):
+    """What the caller's own code raises comes back to the caller."""
+
+    def jobs():
+        yield from (new_job("work", n) for n in range(1500))
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await app.enqueue_many(jobs())
+    assert (0, 0) == (await queue.count("job"), await queue.count("ready"))
+    assert 300 == len(await app.enqueue_many(new_job("work", n) for n in range(300)))
+
+
+async def test_no_more_is_read_ahead_than_a_piece(app, queue):
+    """An endless source must not be read to its end before the first job is written."""
+    read = 0
+
+    def jobs():
+        nonlocal read
+        for read in range(1, 10_001):
+            yield new_job("work", user_id="u")
+            if read == 2500:
+                raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await app.enqueue_many(jobs())
+    assert 2000 == await queue.count("job")  # two pieces, each its own transaction
+
+
+@pytest.mark.parametrize("sql", ["begin_copy", "trunkline.wake", "COMMIT"])
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_a_copy_of_a_generator_whose_connection_is_cut_exists_once(far, proxy, queue, sql, when):
+    """What was read is kept until it is known to be written; what was not goes on."""
+    await far.enqueue_many([new_job("work", user_id="u")])
+    rule = proxy.cut(sql, when)
+    answers = await far.enqueue_many(new_job("work", n) for n in range(5500))
+
+    assert 1 == rule.times_met
+    assert 5500 == len(set(answers))
+    assert 5501 == await queue.count("job") == await queue.count("ready")

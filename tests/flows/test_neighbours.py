@@ -75,7 +75,6 @@ async def test_an_enqueue_that_waits_for_a_key_holds_up_no_other(sender, trunkli
     assert not is_done
 
 
-@pytest.mark.xfail(reason="a report that waits alone still keeps its tenant's flush from ending, so later reports wait with it")
 async def test_a_locked_lease_holds_up_no_other_report_of_its_tenant(sender, children, journal, gate, trunkline_url, verdict):
     """One report waits for somebody's open transaction; those before and behind it are written."""
     await children.worker(trunkline_url, concurrency=50, command_timeout=2).is_up()

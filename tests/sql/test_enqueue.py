@@ -28,6 +28,17 @@ async def test_an_id_that_no_partition_could_hold_is_refused(queue, way):
     assert 0 == await queue.count("job")
 
 
+@pytest.mark.parametrize("way", [enqueue.plain, enqueue.jobs, copy.copy], ids=["plain", "jobs", "copy"])
+async def test_an_id_of_another_version_is_refused_also_between_good_ones(queue, way):
+    """Its time is right, so the least and the greatest id say nothing of it."""
+    jobs = [new_job("work") for _ in range(3)]
+    jobs[1] = jobs[1]._replace(id=UUID(int=jobs[1].id.int & ~(15 << 76) | 4 << 76))
+
+    with pytest.raises(BadId, match=str(jobs[1].id)):
+        await way(queue.store, queue.tenant_id, jobs)
+    assert 0 == await queue.count("job")
+
+
 @pytest.mark.parametrize("hours", [-23, 23])
 async def test_an_id_within_a_day_of_the_database_clock_is_accepted(queue, hours):
     """A client whose clock is off by less than a day can still work."""

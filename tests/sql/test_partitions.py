@@ -188,4 +188,4 @@ async def test_one_process_an_hour_does_the_round(queue, clock):
     later = await queue.store.fetchrow("select * from trunkline.keep_history($1, 2592000, 7)", queue.session_id)
 
     assert None is again
-    assert (0, 0, 0) == tuple(later)
+    assert (0, 0, 0, 0) == tuple(later)

@@ -155,6 +155,13 @@ async def test_the_app_role_reads_its_own_tenants_name_only(two_tenants, reader)
     assert ["default"] == names
 
 
+async def test_no_role_reads_the_hashes_of_tokens(worker, reader):
+    """An imported token may be weak; the functions alone compare."""
+    for role in (worker, reader):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await role.fetch("select * from trunkline.token")
+
+
 async def test_the_app_role_writes_nothing(two_tenants, reader):
     """It may read."""
     for table in TABLES:

@@ -31,7 +31,7 @@ def _group() -> None:
 
 @config.command("show")
 def show_config(as_json: Json = False) -> None:
-    """Every setting with its value and where it comes from; passwords are masked."""
+    """Every setting with its value and where it comes from; passwords and keys are masked."""
     with refusals(as_json=as_json):
         from trunkline.cli.reach import load_settings
 
@@ -67,13 +67,19 @@ def _row(setting: Mapping[str, Any]) -> list[str | Text]:
 
 def rows(settings: Settings, environ: Mapping[str, str]) -> list[dict[str, Any]]:
     """{variable, value, unit, source} of each setting, in the order in which they are declared; unit is "s" or None."""
-    from trunkline.settings import _variable as variable_of
+    from pydantic import SecretStr
+
+    from trunkline.settings import is_secret
+    from trunkline.settings import variable as variable_of
 
     values = settings.model_dump()
     found = []
     for field, value in values.items():
         variable = variable_of(field)
-        shown = show.masked(value) if isinstance(value, str) and "://" in value else value
+        if isinstance(value, SecretStr) or (value and is_secret(field)):
+            shown: Any = "***"
+        else:
+            shown = show.masked(value) if isinstance(value, str) and "://" in value else value
         found.append(
             {"variable": variable, "value": shown, "unit": "s" if field.endswith("_s") else None, "source": _source(variable, environ)}
         )
@@ -91,7 +97,7 @@ def registered(environ: Mapping[str, str]) -> list[dict[str, str]]:
 def unknown_variables(environ: Mapping[str, str]) -> dict[str, str | None]:
     """TRUNKLINE_ variables that nothing reads, each with the one that was probably meant."""
     from trunkline.settings import PREFIX, Settings
-    from trunkline.settings import _variable as variable_of
+    from trunkline.settings import variable as variable_of
 
     known = [variable_of(field) for field in Settings.model_fields]
     strange = [

@@ -23,10 +23,17 @@ if TYPE_CHECKING:
 
 
 def enqueue(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="The job type, such as resize.")],
-    payload: Annotated[str, typer.Argument(metavar="JSON", help="The payload; - reads it from standard input.")] = "{}",
+    kind: Annotated[
+        str | None, typer.Argument(metavar="KIND", help="The job type, such as resize; not with --template.", show_default=False)
+    ] = None,
+    payload: Annotated[
+        str | None, typer.Argument(metavar="JSON", help="The payload; - reads it from standard input. [default: {}]", show_default=False)
+    ] = None,
+    template: Annotated[
+        str | None, typer.Option(metavar="NAME", help="A template instead of a kind; JSON goes over its payload.", show_default=False)
+    ] = None,
     queue: Annotated[str | None, typer.Option(metavar="NAME", help="Its queue. Unset: the kind's name.", show_default=False)] = None,
-    priority: Annotated[int, typer.Option(min=0, max=100, help="Higher first.")] = 0,
+    priority: Annotated[int | None, typer.Option(min=0, max=100, help="Higher first. Unset: 0.", show_default=False)] = None,
     run_at: RunAt = None,
     delay: Delay = None,
     unique_key: Annotated[
@@ -50,25 +57,45 @@ def enqueue(
     if run_at is not None and delay is not None:
         raise typer.BadParameter("--run-at and --delay are both given: need one of them.", param_hint="--run-at")
     options = _options(queue, priority, run_at, delay, unique_key, idempotency_key, job_options(option or []))
-    body = _payload(sys.stdin.read() if payload == "-" else payload)
-    if code := carry_out(_enqueue(kind, body, options, wait=wait, timeout_s=timeout, tenant=tenant, as_json=as_json), as_json=as_json):
+    kind, body = kind_and_payload(kind, payload, template)
+    if code := carry_out(
+        _enqueue(kind, body, {"template": template, **options}, wait=wait, timeout_s=timeout, tenant=tenant, as_json=as_json),
+        as_json=as_json,
+    ):
         raise typer.Exit(code)
 
 
 def _options(
     queue: str | None,
-    priority: int,
+    priority: int | None,
     run_at: datetime | None,
     delay: float | None,
     unique_key: str | None,
     idempotency_key: str | None,
     others: dict[str, Any],
 ) -> dict[str, Any]:
-    named = {"queue": queue, "run_at": run_at, "delay": delay, "unique_key": unique_key, "idempotency_key": idempotency_key}
-    return {"priority": priority, **{name: value for name, value in named.items() if value is not None}, **others}
+    named = {
+        "queue": queue,
+        "priority": priority,
+        "run_at": run_at,
+        "delay": delay,
+        "unique_key": unique_key,
+        "idempotency_key": idempotency_key,
+    }
+    return {**{name: value for name, value in named.items() if value is not None}, **others}
 
 
-def _payload(text: str) -> Any:
+def kind_and_payload(kind: str | None, payload: str | None, template: str | None) -> tuple[str | None, Any]:
+    """What the two arguments mean: KIND JSON, or with a template JSON alone. No payload is None."""
+    if template is not None and payload is not None:
+        raise typer.BadParameter("a template has a kind: give the payload alone.", param_hint="KIND")
+    if template is None and kind is None:
+        raise typer.BadParameter("need a kind, or --template.", param_hint="KIND")
+    kind, text = (None, kind) if template is not None else (kind, payload)
+    return kind, None if text is None else payload_value(sys.stdin.read() if text == "-" else text)
+
+
+def payload_value(text: str) -> Any:
     """The payload as given: what it may hold is checked where every payload is checked."""
     import msgspec
 
@@ -82,17 +109,19 @@ def _payload(text: str) -> Any:
 
 
 async def _enqueue(
-    kind: str, payload: Any, options: dict[str, Any], *, wait: bool, timeout_s: float | None, tenant: str | None, as_json: bool
+    kind: str | None, payload: Any, options: dict[str, Any], *, wait: bool, timeout_s: float | None, tenant: str | None, as_json: bool
 ) -> int:
     from trunkline.cli import documents, watch
     from trunkline.cli.reach import application
     from trunkline.model import new_job
 
-    new_job(kind, payload, **options)  # what is wrong with it is wrong whether or not a database answers
+    # What is wrong with it is wrong whether or not a database answers; only that knows which kinds may have secrets.
+    given = {name: value for name, value in options.items() if name != "template"}
+    new_job(kind or "template", payload, **{**given, "allow_secrets": True})
     async with application(as_json=as_json) as app:
         enqueued = await app.enqueue_checked(kind, payload, tenant=tenant, **options)
         if not as_json:
-            await _hints(app, kind, enqueued, tenant)
+            await _hints(app, kind or (await app.get(enqueued.id, tenant=tenant)).kind, enqueued, tenant)
         if not wait:
             if as_json:
                 show.emit({"id": enqueued.id, "created": enqueued.created})

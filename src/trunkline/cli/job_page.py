@@ -16,13 +16,14 @@ if TYPE_CHECKING:
     from trunkline.model import JobView
 
 
-async def show_page(job_id: str, tenant: str | None, *, as_json: bool) -> None:
-    """Read everything that is kept about a job and print it."""
+async def show_page(job_id: str, tenant: str | None, *, decrypt: bool, as_json: bool) -> None:
+    """Read everything that is kept about a job and print it; what is encrypted only where `decrypt` asks for it."""
     from trunkline.cli import documents, why
     from trunkline.cli.reach import application, existing_tenant
-    from trunkline.errors import NotFound
+    from trunkline.engine.privacy import NO_KEYS, conceal
+    from trunkline.errors import InvalidSetting, NotFound
     from trunkline.model import as_uuid
-    from trunkline.store import inspect, limits, read
+    from trunkline.store import batches, inspect, limits, read
 
     identity = as_uuid(job_id)
     async with application(as_json=as_json) as app:
@@ -33,9 +34,13 @@ async def show_page(job_id: str, tenant: str | None, *, as_json: bool) -> None:
             raise NotFound(
                 f"job {identity} is not known in tenant {tenant or app.settings.tenant!r}. Jobs go when their retention is over."
             )
+        if decrypt and app.privacy.vault is None:
+            raise InvalidSetting(NO_KEYS)
+        job = app.privacy.reveal(job) if decrypt else conceal(job)
+        parents = await batches.open_parents(app.store, tenant_id, identity) if job.state == "waiting" else []
         held = await limits.held_by(app.store, tenant_id, identity) if job.state == "limited" else None
         attempts, lines = await read.attempts(app.store, tenant_id, identity), await read.log(app.store, tenant_id, identity)
-    reasons = why.sentences(job, around, held)
+    reasons = why.sentences(job, around, parents, held)
     if as_json:
         show.emit({**documents.job_document(job), "why": reasons, "attempts": _camel(attempts), "log": _camel(lines)})
         return
@@ -78,10 +83,15 @@ def _facts(job: JobView) -> Table:
 
 
 def _print_value(title: str, value: Any) -> None:
+    from trunkline.engine.privacy import is_hidden
+
     if value in (None, {}):
         return
     show.say(f"\n{title}", style="bold")
-    show.say(show.pretty(value))
+    if is_hidden(value):
+        show.say("encrypted; --decrypt shows it where TRUNKLINE_ENCRYPTION_KEYS has its key", style="dim")
+    else:
+        show.say(show.pretty(value))
 
 
 def _print_error(job: JobView) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from trunkline.model import JobView
 
-State = Literal["queued", "scheduled", "retrying", "no_handler", "limited", "active", "failed", "cancelled", "completed"]
+State = Literal["queued", "scheduled", "retrying", "no_handler", "waiting", "limited", "active", "failed", "cancelled", "completed"]
 jobs = typer.Typer(no_args_is_help=True, help="List jobs, look at one, cancel, retry, move.")
 
 
@@ -80,11 +80,16 @@ def job_table(found: Sequence[JobView]) -> Table:
 
 
 @jobs.command("show")
-def show_job(job_id: JobId, tenant: Tenant = None, as_json: Json = False) -> None:
+def show_job(
+    job_id: JobId,
+    decrypt: Annotated[bool, typer.Option("--decrypt", help="Show an encrypted payload and result; needs the keys.")] = False,
+    tenant: Tenant = None,
+    as_json: Json = False,
+) -> None:
     """Everything about one job: where it stands and why, its attempts, its log."""
     from trunkline.cli.job_page import show_page
 
-    carry_out(show_page(job_id, tenant, as_json=as_json), as_json=as_json)
+    carry_out(show_page(job_id, tenant, decrypt=decrypt, as_json=as_json), as_json=as_json)
 
 
 @jobs.command()

@@ -12,9 +12,9 @@ from typing import Annotated, Any
 
 import typer
 
-TIMES = ("run_at", "expires_at")
+TIMES = ("run_at", "expires_at", "scheduled_for")
 TEXTS = ("id", "queue", "user_id", "idempotency_key", "unique_key", "dead_letter", "traceparent", "limit_key", "ordering_key")
-NO_OPTIONS = ("kind", "payload", "tenant", "connection", "max_bytes")
+NO_OPTIONS = ("kind", "payload", "tenant", "connection", "max_bytes", "secret_fields")
 UNITS_S = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -66,6 +66,12 @@ def _scalar(text: str) -> Any:
 
 Json = Annotated[bool, typer.Option("--json", help="Answer in JSON on standard output.")]
 Tenant = Annotated[str | None, typer.Option(metavar="NAME", help="Whose jobs. Unset: TRUNKLINE_TENANT.", show_default=False)]
+Options = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--option", metavar="NAME=VALUE", help="An option of the jobs: retry_limit=5, timeout=2m, user_id=u1, ...", show_default=False
+    ),
+]
 JobIds = Annotated[list[str], typer.Argument(metavar="ID", help="Job ids.")]
 JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id.")]
 Delay = Annotated[float | None, typer.Option(parser=seconds, metavar="90|5m|2h", help="Run this long from now.", show_default=False)]

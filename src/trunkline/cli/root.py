@@ -11,15 +11,24 @@ from typing import Annotated
 import typer
 
 from trunkline.cli import show
+from trunkline.cli.batches import batches
 from trunkline.cli.bench import bench
 from trunkline.cli.config import config, version
 from trunkline.cli.dead_letters import dead_letters
 from trunkline.cli.doctor import doctor
 from trunkline.cli.enqueue import enqueue
+from trunkline.cli.gateway import gateway
 from trunkline.cli.jobs import jobs
+from trunkline.cli.jobtypes import jobtypes
+from trunkline.cli.keys import keys
 from trunkline.cli.limits import limits
 from trunkline.cli.migrate import migrate
 from trunkline.cli.queues import queues
+from trunkline.cli.retention import retention
+from trunkline.cli.schedules import schedules
+from trunkline.cli.templates import templates
+from trunkline.cli.tenants import tenants
+from trunkline.cli.tokens import tokens
 from trunkline.cli.up import up
 from trunkline.cli.worker import worker
 
@@ -50,13 +59,22 @@ def _root(
 
 root.command(rich_help_panel=RUN)(up)
 root.command(rich_help_panel=RUN)(worker)
+root.command(rich_help_panel=RUN)(gateway)
 root.command(rich_help_panel=RUN)(migrate)
 root.command(rich_help_panel=USE)(enqueue)
 root.add_typer(jobs, name="jobs", rich_help_panel=USE)
 root.add_typer(queues, name="queues", rich_help_panel=USE)
+root.add_typer(schedules, name="schedules", rich_help_panel=USE)
+root.add_typer(templates, name="templates", rich_help_panel=USE)
+root.add_typer(batches, name="batches", rich_help_panel=USE)
 root.add_typer(limits, name="limits", rich_help_panel=USE)
 root.add_typer(dead_letters, name="dead-letters", rich_help_panel=USE)
+root.add_typer(tokens, name="tokens", rich_help_panel=OPERATE)
 root.command(rich_help_panel=OPERATE)(doctor)
+root.add_typer(jobtypes, name="jobtypes", rich_help_panel=OPERATE)
+root.add_typer(keys, name="keys", rich_help_panel=OPERATE)
+root.add_typer(tenants, name="tenants", rich_help_panel=OPERATE)
+root.add_typer(retention, name="retention", rich_help_panel=OPERATE)
 root.add_typer(config, name="config", rich_help_panel=OPERATE)
 root.command(rich_help_panel=OPERATE)(version)
 root.command(

@@ -31,6 +31,7 @@ STATE_STYLES = {
     "scheduled": "blue",
     "retrying": "yellow",
     "no_handler": "yellow",
+    "waiting": "blue",
     "limited": "yellow",
     "active": "bold cyan",
     "completed": "green",

@@ -70,16 +70,16 @@ async def _opened(stack: AsyncExitStack, voice: Voice) -> tuple[Reached, Trunkli
     """The database and the application on it; both are closed with the stack."""
     from trunkline.app import Trunkline
     from trunkline.cli import welcome
+    from trunkline.cli.jobtypes import declare_built_in
     from trunkline.cli.migrate import apply
     from trunkline.cli.reach import database, load_settings
-    from trunkline.jobtypes import BUILT_IN
 
     reached = await stack.enter_async_context(database(load_settings(), make=True, quiet=voice.as_json))
     migrated = await apply(reached.settings)
     welcome.database(reached, migrated, voice)
     app = Trunkline(settings=reached.settings)
     stack.push_async_callback(app.close)
-    for register in BUILT_IN:
-        register(app)
+    declare_built_in(app)
+    app.load_plugins()
     await app.open(migrate=False)
     return reached, app

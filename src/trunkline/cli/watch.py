@@ -104,6 +104,8 @@ def situation(job: JobView) -> str:
             return f"{job.state}, runs {show.ago(job.run_at)}"
         case "no_handler":
             return f"no worker has a handler for it, offered again {show.ago(job.run_at)}"
+        case "waiting":
+            return "waiting for other jobs to end"
         case "completed":
             return "completed"
         case _:

@@ -52,13 +52,14 @@ def database(reached: Reached, migrated: Migrated, voice: Voice) -> None:
     )
 
 
-def ready(app: Trunkline, voice: Voice, concurrency: int | None) -> None:
-    """What the worker does; `concurrency` 0: there is none, None: the setting's."""
+def ready(app: Trunkline, voice: Voice, concurrency: int | None, queues: list[str] | None = None) -> None:
+    """What the worker does; `concurrency` 0: there is none, None: the setting's. `queues` None: those of the handlers."""
     kinds = [] if concurrency == 0 else sorted(handler.kind for handler in app.registry)
     at_once = app.settings.concurrency if concurrency is None else concurrency
+    where = f" from {', '.join(queues)}" if queues else ""
     if kinds:
-        voice.draw(show.facts([("Worker", f"{show.count(at_once, 'job')} at once; handles {', '.join(kinds)}")], label=LABEL))
-    voice.event("ready", kinds=kinds, concurrency=at_once)
+        voice.draw(show.facts([("Worker", f"{show.count(at_once, 'job')} at once{where}; handles {', '.join(kinds)}")], label=LABEL))
+    voice.event("ready", kinds=kinds, concurrency=at_once, **({"queues": queues} if queues else {}))
 
 
 def connect_command(reached: Reached) -> str:

@@ -5,7 +5,9 @@ Called by: jobs (show).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from trunkline.cli import show
 
@@ -15,12 +17,19 @@ if TYPE_CHECKING:
     from trunkline.store.limits import HeldBy
 
 
-def sentences(job: JobView, around: Standing, held: HeldBy | None = None) -> list[str]:
-    """The reasons, the decisive one first; empty for a job that has ended. `held`: what a limited job waits for."""
+def sentences(job: JobView, around: Standing, parents: Sequence[tuple[UUID, str, str]] = (), held: HeldBy | None = None) -> list[str]:
+    """The reasons, the decisive one first; empty for a job that has ended.
+
+    Args:
+        parents: (id, kind, state) of what a waiting job waits for.
+        held: what a limited job waits for.
+    """
     if job.is_terminal:
         return []
     if job.state == "active":
         return _active(job, around)
+    if job.state == "waiting":
+        return _waiting(parents)
     found = _limited(job, held) if job.state == "limited" else _deferred(job) if job.state != "queued" else []
     if around.is_tenant_paused:
         found.append("Its tenant is paused. Go on with: trunkline limits resume --everything")
@@ -44,6 +53,13 @@ def _active(job: JobView, around: Standing) -> list[str]:
     if around.cancel_requested_at is not None:
         found.append(f"Its end was asked for {show.ago(around.cancel_requested_at)}; after 10 s it counts as cancelled.")
     return found
+
+
+def _waiting(parents: Sequence[tuple[UUID, str, str]]) -> list[str]:
+    if not parents:
+        return ["What it waited for has just ended: look again."]
+    many = f"It waits until {'this job has' if len(parents) == 1 else f'these {len(parents)} jobs have'} ended; jobs show says why they have not:"
+    return [many, *(f"  {parent} {show.short(kind, 60)} is {state}" for parent, kind, state in parents)]
 
 
 def _deferred(job: JobView) -> list[str]:

@@ -1,6 +1,7 @@
 """`trunkline worker module:app`: run the handlers of an application that is written in Python.
 
-Always true: the application's own settings count, not this command's; its module is looked for in the current folder first.
+Always true: the job types of installed packages are declared beside the application's; the application's own settings
+count, not this command's; its module is looked for in the current folder first.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ import importlib
 import os
 import sys
 import traceback
-from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,7 +23,6 @@ from trunkline.cli.run import carry_out, leave, refusals
 if TYPE_CHECKING:
     from trunkline.app import Trunkline
     from trunkline.cli.voice import Voice
-    from trunkline.engine import Registry
 
 
 def worker(
@@ -32,6 +31,9 @@ def worker(
     queues: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Serve only these queues: a,b or repeated.", show_default=False)
     ] = None,
+    prune_schedules: Annotated[
+        bool, typer.Option("--prune-schedules", help="Take away schedules that code declared and this application does not.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Run the handlers of an application. Ctrl-C stops it: running jobs finish, or are handed back."""
@@ -40,12 +42,14 @@ def worker(
         raise typer.BadParameter(f"{application!r}: need module:app, such as tasks:app.", param_hint="MODULE:APP")
     with refusals(as_json=as_json):  # before a loop runs, as the module may want one of its own
         app = load(module, attribute)
-        if queues:
-            app.registry = only(app.registry, names(queues))
-    leave(carry_out(_work(app, application, concurrency, as_json=as_json), as_json=as_json))
+        app.load_plugins()
+    wanted = names(queues) if queues else None
+    leave(carry_out(_work(app, application, concurrency, wanted, prune_schedules=prune_schedules, as_json=as_json), as_json=as_json))
 
 
-async def _work(app: Trunkline, name: str, concurrency: int | None, *, as_json: bool) -> int:
+async def _work(
+    app: Trunkline, name: str, concurrency: int | None, queues: list[str] | None, *, prune_schedules: bool, as_json: bool
+) -> int:
     from trunkline.cli import serve, welcome
     from trunkline.cli.interrupts import Interrupts, Stopped
     from trunkline.cli.reach import LOG_LEVEL
@@ -60,12 +64,13 @@ async def _work(app: Trunkline, name: str, concurrency: int | None, *, as_json: 
         interrupts = stack.enter_context(Interrupts())
         try:
             await interrupts.unless_asked(_open(app, stack, voice))
-            worker = await interrupts.unless_asked(app.start_worker(concurrency=concurrency))
+            starting = app.start_worker(concurrency=concurrency, queues=queues, prune_schedules=prune_schedules)
+            worker = await interrupts.unless_asked(starting)
         except Stopped:
             voice.say("Stopped before everything was up.")
             return 130
         voice.say(f"{name} on {show.masked(app.settings.database_url or '')}")
-        welcome.ready(app, voice, concurrency)
+        welcome.ready(app, voice, concurrency, queues)
         await serve.until_asked(worker, interrupts, voice)
         return await serve.stop(app, worker, voice)
 
@@ -116,34 +121,6 @@ def load(module: str, attribute: str) -> Trunkline:
             f"{module}:{attribute} is a {type(found).__module__}.{type(found).__qualname__}: need a trunkline.Trunkline object."
         )
     return found
-
-
-def only(registry: Registry, queues: list[str]) -> Registry:
-    """A registry that serves some of its queues, with every handler for whatever kind is found there.
-
-    Raises:
-        InvalidInput: no handler has such a queue.
-    """
-    from trunkline.engine import Handler, Registry
-    from trunkline.errors import InvalidInput
-
-    known = sorted({handler.queue for handler in registry})
-    if unknown := [queue for queue in queues if queue not in known]:
-        raise InvalidInput(f"no handler here has the queue {unknown[0]!r}: there are {', '.join(known)}.")
-
-    class Chosen(Registry):
-        """Lines are opened for what is iterated; a claimed job's handler is looked up among all."""
-
-        def __iter__(self) -> Iterator[Handler]:
-            return (handler for handler in registry if handler.queue in queues)
-
-        def __len__(self) -> int:
-            return sum(1 for _ in self)
-
-        def get(self, kind: str) -> Handler | None:
-            return registry.get(kind)
-
-    return Chosen()
 
 
 def _where(error: BaseException) -> str:

@@ -1,26 +1,58 @@
 """Moves jobs: gather enqueues, claim to capacity, run, ack in batches, keep leases, do the periodic duties."""
 
+from trunkline.engine.batches import Batches, BatchSent, OpenBatch
 from trunkline.engine.context import Job, current_job
+from trunkline.engine.declarations import Declarations
+from trunkline.engine.flows import Flows
 from trunkline.engine.handlers import Handler, Registry, make_handler
 from trunkline.engine.heart import Heart
+from trunkline.engine.hooks import EVENTS, Extensible, Hooks, JobEvent
 from trunkline.engine.limits import Limits
 from trunkline.engine.operations import Operations
+from trunkline.engine.privacy import Privacy
 from trunkline.engine.producer import Enqueued, Producer
 from trunkline.engine.reach import Reach
+from trunkline.engine.remote import Desk, RemoteWork
+from trunkline.engine.retention import Retention
+from trunkline.engine.schedules import Schedules
+from trunkline.engine.sealing import Sealing
+from trunkline.engine.templates import Templates
+from trunkline.engine.tenants import Tenants
+from trunkline.engine.vault import Vault
 from trunkline.engine.waiter import Waiter
 from trunkline.engine.worker import Stopped, Worker
+from trunkline.store.work import Settled
 
 __all__ = [
+    "EVENTS",
+    "BatchSent",
+    "Batches",
+    "Declarations",
+    "Desk",
     "Enqueued",
+    "Extensible",
+    "Flows",
     "Handler",
     "Heart",
+    "Hooks",
     "Job",
+    "JobEvent",
     "Limits",
+    "OpenBatch",
     "Operations",
+    "Privacy",
     "Producer",
     "Reach",
     "Registry",
+    "RemoteWork",
+    "Retention",
+    "Schedules",
+    "Sealing",
+    "Settled",
     "Stopped",
+    "Templates",
+    "Tenants",
+    "Vault",
     "Waiter",
     "Worker",
     "current_job",

@@ -3,8 +3,8 @@
 Always true: a report leaves this buffer exactly once, as written or as lease lost; a flush that failed because the database
 is away is tried again until it is written or the acker is told to give up; what could not be written at shutdown is
 raised as `Unflushed`, never swallowed. While a flush is under way the next one gathers, so batches grow with the load.
-Tenants are flushed beside each other, and a flush that waits for somebody's row lock is halved until the report that waits is
-alone: neither another tenant nor another job waits with it.
+Tenants are flushed beside each other, and what waits for somebody's row lock is set aside and halved until the report that waits
+is alone: neither another tenant nor another job waits with it, and what is reported later goes on.
 Called by: engine.runner, engine.fetcher. Calls: store.work.
 """
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import NamedTuple
 from uuid import UUID
 
@@ -26,6 +27,7 @@ from trunkline.store.work import Settled
 
 MAX_FLUSH = 1000  # past this, a statement's latency grew and throughput did not
 MAX_TENANTS = 4  # flushed at once: the pool has connections for claims and enqueues, too
+MAX_ASIDE = 3  # statements at once for what was set aside: each may hold its connection until it times out
 log = structlog.get_logger("trunkline.acker")
 
 
@@ -60,6 +62,8 @@ class Acker:
         self._on_done = on_done
         self._buffers: dict[int, _Buffer] = {}
         self._flushes: set[asyncio.Task[None]] = set()
+        self._aside: dict[asyncio.Task[None], list[Report]] = {}
+        self._turns = asyncio.Semaphore(MAX_ASIDE)
         self._something = asyncio.Event()
         self._written = asyncio.Event()
         self.pending = 0  # reports not yet answered by the database
@@ -71,6 +75,7 @@ class Acker:
 
     def ended(self, job: Job, ending: str, error: str | None = None, delay_s: float | None = None) -> None:
         """Report any other ending."""
+        job.ending = ending
         self._take(Report(job, ending, error, delay_s))
 
     def _take(self, report: Report) -> None:
@@ -83,7 +88,8 @@ class Acker:
 
     def fences(self) -> set[tuple[UUID, int]]:
         """(job, attempt) of every report not yet answered."""
-        return {report.job.fence for buffer in self._buffers.values() for report in (*buffer.waiting, *buffer.under_way)}
+        gathered = [report for buffer in self._buffers.values() for report in (*buffer.waiting, *buffer.under_way)]
+        return {report.job.fence for report in (*gathered, *chain.from_iterable(self._aside.values()))}
 
     async def run(self) -> None:
         """Flush whenever there is something, until cancelled."""
@@ -98,7 +104,7 @@ class Acker:
                         self._flushes.add(task)
                         task.add_done_callback(self._flushes.discard)
         finally:
-            for task in self._flushes:
+            for task in (*self._flushes, *self._aside):
                 task.cancel()
 
     async def drain(self, within_s: float) -> None:
@@ -132,20 +138,44 @@ class Acker:
             buffer.is_flushing = False
             self._something.set()  # another tenant may have waited for its turn
 
-    async def _write(self, write: Write, tenant_id: int, reports: list[Report]) -> None:
-        """Until it is written: an ack is worth waiting for, and may be repeated."""
+    def _set_aside(self, write: Write, tenant_id: int, reports: list[Report]) -> None:
+        """Go on writing these beside the flushes: something holds them up, and those that come later need not wait with them."""
+
+        async def in_turn(tenant_id: int, reports: list[Report]) -> None:
+            async with self._turns:
+                await write(tenant_id, reports)
+
+        async def go_on() -> None:
+            if len(reports) > 1:
+                await self._halve(in_turn, tenant_id, reports)
+            else:
+                await self._write(in_turn, tenant_id, reports, is_aside=True)
+
+        def over(task: asyncio.Task[None]) -> None:
+            del self._aside[task]
+            self._written.set()
+
+        log.warning("acker.set_aside", tenant_id=tenant_id, reports=len(reports))
+        task = asyncio.create_task(go_on())
+        self._aside[task] = reports
+        task.add_done_callback(over)
+
+    async def _write(self, write: Write, tenant_id: int, reports: list[Report], *, is_aside: bool = False) -> None:
+        """Until it is written or set aside: an ack is worth waiting for, and may be repeated."""
         pause_s = 0.05
         refused = False
         while True:
             try:
                 return await write(tenant_id, reports)
             except Unavailable as error:
+                if isinstance(error, TimedOut) and not is_aside:
+                    return self._set_aside(write, tenant_id, reports)
                 if isinstance(error, TimedOut) and len(reports) > 1:
                     return await self._halve(write, tenant_id, reports)
                 log.warning("acker.waiting", error=str(error), reports=len(reports), retry_in_s=pause_s)
             except Exception as error:  # noqa: BLE001 - whatever one report did to its statement, the others must be written
                 if len(reports) > 1:  # one report the database refuses must not take its whole flush along
-                    return await self._halve(write, tenant_id, reports)
+                    return await self._halve(write, tenant_id, reports, is_aside=is_aside)
                 if refused:
                     return self._give_up(reports[0], error)
                 refused = True
@@ -153,9 +183,10 @@ class Acker:
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, 1.0)
 
-    async def _halve(self, write: Write, tenant_id: int, reports: list[Report]) -> None:
+    async def _halve(self, write: Write, tenant_id: int, reports: list[Report], *, is_aside: bool = True) -> None:
         middle = len(reports) // 2
-        await asyncio.gather(self._write(write, tenant_id, reports[:middle]), self._write(write, tenant_id, reports[middle:]))
+        halves = (reports[:middle], reports[middle:])
+        await asyncio.gather(*(self._write(write, tenant_id, half, is_aside=is_aside) for half in halves))
 
     def _give_up(self, report: Report, error: Exception) -> None:
         """Refused twice. A completion becomes a failure that people can read; a refused ending is left to its deadline."""

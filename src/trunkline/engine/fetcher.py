@@ -1,6 +1,6 @@
 """Claims jobs to capacity and hands them to the runner.
 
-The loop: wait for room, pick the next line with work, claim, start; when no line has work, ask to be woken, look once
+The loop: wait for room, pick the next line with work (tenants by their shares, a tenant's lines in turns), claim, start; when no line has work, ask to be woken, look once
 more, then sleep. Under load it does not sleep and nobody needs to wake it, so enqueues send no signals.
 Always true: never more claimed than `concurrency` plus a prefetch that follows the measured rate (none for slow jobs, so that
 no job waits here while another worker is free); nothing is claimed while the session is not trusted.
@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from uuid import UUID
@@ -26,6 +26,7 @@ from trunkline.engine.heart import Heart
 from trunkline.engine.line import Line
 from trunkline.engine.reporter import Reporter
 from trunkline.engine.runner import Runner
+from trunkline.engine.shares import Shares
 from trunkline.engine.sleeper import Sleeper
 from trunkline.errors import SessionLost, TrunklineError, Unavailable
 from trunkline.model import Claimed
@@ -68,7 +69,9 @@ class Fetcher:
         self._clock = clock
         self._lines: dict[int, Line] = {}
         self._order: list[Line] = []
-        self._next = 0
+        self._shares = Shares()
+        self._serves_many = False
+        self._turns = 0
         self._kinds: dict[int, str] = {}
         self._wake = asyncio.Event()
         self._sleeper = Sleeper(store, heart)
@@ -88,7 +91,12 @@ class Fetcher:
             if queue_id not in self._lines:
                 self._lines[queue_id] = line = Line(tenant_id, queue_id, queue)
                 self._order.append(line)
+                self._serves_many = self._serves_many or line.tenant_id != self._order[0].tenant_id
                 self._wake.set()
+
+    def weigh(self, weights: Mapping[int, int]) -> None:
+        """Tenants with a weight other than 1."""
+        self._shares.weigh(weights)
 
     def freed(self) -> None:
         """The runner has room."""
@@ -156,7 +164,7 @@ class Fetcher:
     async def _step(self) -> None:
         self._wake.clear()
         if not self._heart.trusted or self._acker.pending > MAX_UNREPORTED:
-            await self._wait(0.1)
+            await self._pause(0.1)  # a look for strays that is due waits, too: it would only spin here
             return
         if self._strays_at and self._clock() >= self._strays_at[0]:
             await self._release_strays()
@@ -172,11 +180,13 @@ class Fetcher:
         if self._clock() - self._settled_at > LINGER_S:
             self._settled_at = self._clock()
             await self._settle([each for each in self._order if not each.has_work])
-        line = self._next_line()
-        if line is None:
+        lines = [line for line in self._order if line.has_work]
+        if not lines:
             await self._rest()
-            return
-        await self._claim(line, min(room, MAX_CLAIM))
+        elif turn := self._next_turn(lines, min(room, MAX_CLAIM)):
+            await self._claim(*turn)
+        else:
+            await self._wait(None)
 
     def _room(self) -> tuple[int, int]:
         """(jobs that may be claimed, how many make a claim worth its round trip)."""
@@ -189,12 +199,19 @@ class Fetcher:
         room = self._concurrency + prefetch - self._runner.running - self._runner.waiting
         return room, max(1, min(int(self._rate * GATHER_S), (self._concurrency + prefetch) // 2))
 
-    def _next_line(self) -> Line | None:
-        for _ in range(len(self._order)):
-            self._next = (self._next + 1) % len(self._order)
-            if self._order[self._next].has_work:
-                return self._order[self._next]
-        return None
+    def _next_turn(self, lines: list[Line], limit: int) -> tuple[Line, int] | None:
+        """Of lines with work the next one, and how many jobs it may be given; None: every tenant has its share."""
+        tenants = {line.tenant_id for line in lines}
+        served = tenants | self._runner.unstarted() if self._serves_many else tenants
+        if len(served) > 1:
+            turn = self._shares.turn(tenants, self._runner.held(), served=served, slots=self._concurrency, now=self._clock())
+            if turn is None:
+                return None
+            lines, limit = [line for line in lines if line.tenant_id == turn[0]], min(limit, turn[1])
+        line = min(lines, key=lambda each: each.turn)
+        self._turns += 1
+        line.turn = self._turns
+        return line, limit
 
     async def _rest(self) -> None:
         """No line is known to have work."""
@@ -219,11 +236,14 @@ class Fetcher:
         return True
 
     async def _wait(self, at_most_s: float | None) -> None:
-        if self._stopping:
-            return
         if self._strays_at:
             until_look_s = max(self._strays_at[0] - self._clock(), 0.0)
             at_most_s = until_look_s if at_most_s is None else min(at_most_s, until_look_s)
+        await self._pause(at_most_s)
+
+    async def _pause(self, at_most_s: float | None) -> None:
+        if self._stopping:
+            return
         with suppress(TimeoutError):
             await asyncio.wait_for(self._wake.wait(), at_most_s)
 
@@ -236,6 +256,7 @@ class Fetcher:
         )
         now = self._clock()
         line.claimed(claimed, limit=limit, covering=covering, safe=safe, began_ord=began_ord, now=now, took_s=now - began_at)
+        self._shares.took(line.tenant_id, len(claimed))
         if claimed:
             await self._start(line, claimed, began_at)  # first of all: these jobs are leased
             if not self._sleeper.is_asleep(line):

@@ -7,7 +7,7 @@ Always true: a handler's arguments are known and checked when it is declared; `b
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from trunkline.engine.binding import Bind, bind
 from trunkline.errors import InvalidInput
 from trunkline.model import Fail, Policy, RetryAfter, Snooze, checked_name, kind_name
 
+SEALS: dict[bool | str, int] = {False: 0, "payload": 1, "result": 2, True: 3}
 Mode = Literal["async", "thread", "process"]
 
 
@@ -25,6 +26,7 @@ class Handler:
     Attributes:
         mode: async on the loop, thread for plain functions, process for CPU work.
         all_tenants: whether it serves every tenant; otherwise the default tenant only.
+        seals: what is encrypted, bits: 1 payload, 2 result.
         retry_on, fail_on: exception classes that are retried, or end the job; both empty: every exception is retried.
     """
 
@@ -36,6 +38,7 @@ class Handler:
     all_tenants: bool = False
     retry_on: tuple[type[BaseException], ...] = ()
     fail_on: tuple[type[BaseException], ...] = ()
+    seals: int = 0
     bind: Bind = field(default=lambda job: ((), {}), compare=False)
 
     def is_final(self, error: BaseException) -> bool:
@@ -57,6 +60,7 @@ def make_handler(
     process: bool = False,
     retry_on: tuple[type[BaseException], ...] = (),
     fail_on: tuple[type[BaseException], ...] = (),
+    encrypt: bool | Literal["payload", "result"] = False,
 ) -> Handler:
     """Check a declaration.
 
@@ -73,6 +77,8 @@ def make_handler(
         )
     if tenants not in ("default", "all"):
         raise InvalidInput(f"handler {name!r}: tenants is {tenants!r}, need 'default' or 'all'.")
+    if encrypt not in SEALS:
+        raise InvalidInput(f"handler {name!r}: encrypt is {encrypt!r}, need True (payload and result), 'payload', 'result' or False.")
     return Handler(
         kind=name,
         queue=name if queue is None else checked_name("queue", queue),
@@ -82,6 +88,7 @@ def make_handler(
         all_tenants=tenants == "all",
         retry_on=tuple(retry_on),
         fail_on=tuple(fail_on),
+        seals=SEALS[encrypt],
         bind=bind(function, name, takes_job=not process),
     )
 
@@ -103,6 +110,23 @@ class Registry:
     def get(self, kind: str) -> Handler | None:
         """The handler of a kind, or None."""
         return self._by_kind.get(kind)
+
+    def queues(self, chosen: Collection[str] | None = None) -> tuple[list[str], list[str]]:
+        """(queues to serve for the default tenant, queues to serve for every tenant); of `chosen` only, if given.
+
+        A chosen queue that no handler declares holds jobs that were put there by name, of any kind: it is served for every
+        tenant as soon as one handler is.
+        """
+        shared = {handler.queue for handler in self if handler.all_tenants}
+        own = {handler.queue for handler in self} - shared
+        if chosen is not None:
+            others = set(chosen) - shared - own
+            own, shared = own & set(chosen), shared & set(chosen)
+            if any(handler.all_tenants for handler in self):
+                shared |= others
+            else:
+                own |= others
+        return sorted(own), sorted(shared)
 
     def __iter__(self) -> Iterator[Handler]:
         return iter(self._by_kind.values())

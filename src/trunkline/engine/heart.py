@@ -71,6 +71,7 @@ class Heart:
         self.session_id = 0
         self.safe = 0
         self.ticked = asyncio.Event()
+        self.schedules_due = asyncio.Event()  # set by a tick that saw one, cleared by whoever attends to them
 
     @property
     def trusted(self) -> bool:
@@ -180,7 +181,17 @@ class Heart:
             if tick.cancels:
                 listener.cancel_requested([(UUID(job_id), int(attempt)) for job_id, attempt in (c.split(" ") for c in tick.cancels)])
         self.ticked.set()
-        return tick.due_in_s
+        return self._next_due_in_s(tick)
+
+    def _next_due_in_s(self, tick: sessions.Tick) -> float | None:
+        """When to look again, at the latest. A schedule that is due already is told once a tick, not asked about faster."""
+        waits = [] if tick.due_in_s is None else [tick.due_in_s]
+        if tick.schedules_in_s is not None:
+            if tick.schedules_in_s > 0:
+                waits.append(tick.schedules_in_s)
+            else:
+                self.schedules_due.set()
+        return min(waits, default=None)
 
     def _advance(self, tick: sessions.Tick) -> None:
         self._unsafe.append((tick.ord_now, tick.xmax))

@@ -37,8 +37,9 @@ class Line:
     reached: dict[int, int] = field(default_factory=dict)
     reached_floor: int = 0
     covered_due_at: float = 0.0  # monotonic seconds
+    turn: int = 0  # number of its last claim among all of this process
     busy_until: float = float("-inf")  # monotonic; jobs came lately, so it is looked at without being told
-    _rewound: int | None = None  # since the last claim began: its answer must not cover what came back meanwhile
+    _rewound: int | None = None  # a place that came back while a claim is under way: its answer must not move the marks past it
     _looks: int = 0
     _looks_since: float = 0.0
 

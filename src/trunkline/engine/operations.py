@@ -1,22 +1,29 @@
 """What people do to jobs that are there: look, cancel, retry, redrive, reschedule, reprioritise; pause queues.
 
 Part of the application (`app.Trunkline`); each method is one call of the store.
+Always true: nothing here makes a tenant; asking for one that is not there raises NotFound.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from trunkline.engine.limits import claims_over
-from trunkline.errors import NotFound, NotRetryable
-from trunkline.model import JobView, as_uuid
+from trunkline.engine.privacy import Privacy, is_hidden
+from trunkline.engine.sealing import Sealing
+from trunkline.engine.vault import no_key
+from trunkline.errors import JobCancelled, JobFailed, NotFound, NotRetryable
+from trunkline.model import JobView, NewJob, as_uuid
 from trunkline.store import Store, operate, read
 
 
 class Operations:
-    """The methods of an application that act on jobs by id."""
+    """The methods of an application that act on jobs by id, and that make jobs by its settings."""
+
+    privacy: Privacy
 
     async def open(self, *, migrate: bool | None = None) -> Store:
         """The store, connected on first use; the application's own."""
@@ -26,18 +33,39 @@ class Operations:
         """The id of a tenant by name; the application's own."""
         raise NotImplementedError
 
+    async def known_tenant_id(self, name: str | None) -> int:
+        """The same, NotFound where there is no such tenant; the application's own."""
+        raise NotImplementedError
+
+    async def wait_ended(self, job_id: UUID | str, timeout: float | None = None, *, tenant: str | None = None) -> JobView:
+        """The job, as soon as it has ended; the application's own."""
+        raise NotImplementedError
+
+    def new_job(self, kind: str, payload: Any = None, **options: Any) -> NewJob:
+        """A checked job for `enqueue_many`, by this application's settings: sizes, names of secrets, kinds that may have them."""
+        return self.privacy.new_job(kind, payload, **options)
+
+    async def checked_job(self, kind: str, payload: Any, tenant: str | None, options: dict[str, Any]) -> NewJob:
+        """The same; before a secret is refused, the database is asked whether the kind is encrypted."""
+        return await self.privacy.checked(kind, payload, tenant, options)
+
+    @property
+    def sealing(self) -> Sealing:
+        """What encrypts jobs on their way in."""
+        return self.privacy.sealing
+
     async def get(self, job_id: UUID | str, *, tenant: str | None = None) -> JobView:
-        """Where a job stands; NotFound when this tenant has no such job."""
+        """Where a job stands, with what is encrypted opened where this process has the key; NotFound when this tenant has no such job."""
         identity = as_uuid(job_id)
-        job = await read.job(await self.open(), await self.tenant_id(tenant), identity)
+        job = await read.job(await self.open(), await self.known_tenant_id(tenant), identity)
         if job is None:
             raise NotFound(f"job {identity}: this tenant has no such job. Ids end with their job when its retention is over.")
-        return job
+        return self.privacy.reveal(job)
 
     async def cancel(self, job_id: UUID | str, *, reason: str = "cancelled by request", tenant: str | None = None) -> bool:
         """Cancel a job; a running one is told and has 10 s. False: it had already ended."""
         identity = as_uuid(job_id)
-        answers = await operate.cancel(await self.open(), await self.tenant_id(tenant), [identity], reason)
+        answers = await operate.cancel(await self.open(), await self.known_tenant_id(tenant), [identity], reason)
         if identity not in answers:
             raise NotFound(f"job {identity}: this tenant has no such job.")
         return answers[identity] != "terminal"
@@ -54,26 +82,52 @@ class Operations:
 
     async def redrive(self, *, queue: str | None = None, kind: str | None = None, limit: int = 1000, tenant: str | None = None) -> int:
         """Put up to `limit` dead letters (failed jobs) back in line, oldest first; how many."""
-        return await operate.redrive(await self.open(), await self.tenant_id(tenant), queue, kind, limit)
+        return await operate.redrive(await self.open(), await self.known_tenant_id(tenant), queue, kind, limit)
 
     async def reschedule(self, job_id: UUID | str, run_at: datetime, *, tenant: str | None = None) -> bool:
         """Change when a job that has not started will run; False when it is not queued."""
-        return await operate.reschedule(await self.open(), await self.tenant_id(tenant), as_uuid(job_id), run_at)
+        return await operate.reschedule(await self.open(), await self.known_tenant_id(tenant), as_uuid(job_id), run_at)
 
     async def reprioritize(self, job_ids: Sequence[UUID | str], priority: int, *, tenant: str | None = None) -> int:
         """Change the priority (0..100) of jobs that have not started; how many."""
-        return await operate.reprioritize(await self.open(), await self.tenant_id(tenant), [as_uuid(i) for i in job_ids], priority)
+        return await operate.reprioritize(await self.open(), await self.known_tenant_id(tenant), [as_uuid(i) for i in job_ids], priority)
 
     async def pause(self, queue: str, *, tenant: str | None = None) -> bool:
-        """Stop claims from a queue; running jobs go on. False: it was paused.
+        """Stop claims from a queue; running jobs go on. False: it was paused. A queue that is not there yet is made, paused.
 
         When this returns, no job of the queue starts any more.
         """
         store = await self.open()
-        changed = await operate.pause_queue(store, await self.tenant_id(tenant), queue, True)
+        changed = await operate.pause_queue(store, await self.known_tenant_id(tenant), queue, True)
         await claims_over(store, f"the queue {queue!r} is paused")
         return changed
 
     async def resume(self, queue: str, *, tenant: str | None = None) -> bool:
-        """Undo `pause`. False: it was not paused."""
-        return await operate.pause_queue(await self.open(), await self.tenant_id(tenant), queue, False)
+        """Undo `pause`. False: it was not paused. NotFound: this tenant has no such queue."""
+        return await operate.pause_queue(await self.open(), await self.known_tenant_id(tenant), queue, False)
+
+    async def wait(self, job_id: UUID | str, timeout: float | None = None, *, tenant: str | None = None) -> Any:
+        """The result of a job, as soon as it has ended.
+
+        Raises:
+            WaitTimeout: it had not ended within `timeout` seconds.
+            JobFailed, JobCancelled: how it ended instead.
+            NotFound: this tenant has no such job. NotReadable: its result is encrypted and no key of this process opens it.
+        """
+        job = await self.wait_ended(job_id, timeout, tenant=tenant)
+        message = job.error.get("message", "") if isinstance(job.error, dict) else ""
+        if job.state == "failed":
+            raise JobFailed(f"job {job.id} failed after {job.attempt} attempts: {message}")
+        if job.state == "cancelled":
+            raise JobCancelled(f"job {job.id} was cancelled: {message}")
+        if is_hidden(job.result):
+            raise no_key("result", job.kind)
+        return job.result
+
+    async def queue_size(self, queue: str, before: str = "active", *, tenant: str | None = None) -> int:
+        """Jobs of a queue in states before `before`, in the order created < retry < active < completed < cancelled < failed."""
+        return await read.queue_size(await self.open(), await self.known_tenant_id(tenant), queue, before)
+
+    async def idempotency_holder(self, kind: str, key: str, *, tenant: str | None = None) -> UUID | None:
+        """The job that holds an idempotency key of a kind, or None."""
+        return await read.idempotency_holder(await self.open(), await self.known_tenant_id(tenant), kind, key)

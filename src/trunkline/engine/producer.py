@@ -1,7 +1,7 @@
 """Puts jobs in: one awaited call, many at once, or on the caller's own connection.
 
 Callers that enqueue at the same moment share a flush: while one statement is under way the next gathers. They share it with
-their own kind only: a job with a key may have to wait for somebody's open transaction, and neither jobs without keys nor
+their own kind only: a job with a key, a parent or a batch may have to wait for somebody's open transaction, and neither jobs without nor
 other tenants wait along.
 Always true: a call returns only when its jobs are committed, or raises and says whether to try again; a flush whose answer
 was lost is repeated with the same ids, which changes nothing if it had been committed.
@@ -11,19 +11,22 @@ Called by: app. Calls: store.enqueue.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
 import structlog
 
-from trunkline.errors import QuotaExceeded, TrunklineError, Unavailable
+from trunkline.engine.intake import Intake
+from trunkline.engine.sealing import Sealing
+from trunkline.errors import MustEncrypt, QuotaExceeded, TrunklineError, Unavailable
 from trunkline.model import NewJob
-from trunkline.store import Store, copy, enqueue, foreign, sessions
+from trunkline.model.family import is_tied, parents_first
+from trunkline.store import Store, copy, enqueue, foreign, privacy
 
 COPY_FROM = 200  # jobs; below, the function call is faster (docs/performance.md)
 MAX_FLUSH = 1000  # jobs of a shared flush or one function call
-COPY_CHUNK = 20_000  # jobs of one COPY transaction: about 0.2 s
+COPY_CHUNK = 20_000  # jobs of one COPY transaction: about 0.1 s
 MOST_KEYED = 3  # flushes of jobs with keys under way for one tenant: one that waits for a key holds up a third of them
 log = structlog.get_logger("trunkline.producer")
 
@@ -55,8 +58,9 @@ class _Lane:
 class Producer:
     """One per process; safe to use from any task of its loop."""
 
-    def __init__(self, store: Store, *, timeout_s: float) -> None:
+    def __init__(self, store: Store, sealing: Sealing, *, timeout_s: float) -> None:
         self._store = store
+        self._sealing = sealing
         self._timeout_s = timeout_s
         self._lanes: dict[tuple[int, bool], _Lane] = {}
         self._flushers: set[asyncio.Task[None]] = set()
@@ -69,7 +73,7 @@ class Producer:
         Raises:
             Unavailable: the database was away for the whole timeout; the job may or may not exist: enqueue again with its id.
         """
-        keyed = job.idempotency_key is not None or job.unique_key is not None
+        keyed = job.idempotency_key is not None or job.unique_key is not None or (job.options is not None and is_tied(job))
         lane = self._lanes.get((tenant_id, keyed))
         if lane is None:
             lane = self._lanes[tenant_id, keyed] = _Lane((tenant_id, keyed), MOST_KEYED if keyed else 1)
@@ -94,20 +98,58 @@ class Producer:
         elif not lane.under_way:
             self._lanes.pop(lane.name, None)
 
-    async def many(self, tenant_id: int, jobs: Sequence[NewJob]) -> list[Enqueued]:
-        """Enqueue a list, in its order. Each chunk (20,000 plain jobs, or 1,000 others) is one transaction."""
+    async def many(self, tenant_id: int, jobs: Iterable[NewJob]) -> list[Enqueued]:
+        """Enqueue jobs in their order, reading them as it goes. About 20,000 plain jobs, or 1,000 others, are one transaction.
+
+        A list may name parents behind their children; what is read as it comes may not.
+        """
+        if isinstance(jobs, Sequence) and len(jobs) > MAX_FLUSH and any(is_tied(job) for job in jobs):
+            return await self._parents_first(tenant_id, jobs)
+        sealing = self._sealing
+        intake = Intake(
+            jobs, is_plain=(lambda job: job.is_plain and not sealing.concerns(tenant_id, job)) if sealing.knows_any() else _is_plain
+        )
         done: list[Enqueued] = []
-        if all(job.is_plain for job in jobs) and len(jobs) >= COPY_FROM and await self._may_copy():
-            for start in range(0, len(jobs), COPY_CHUNK):
-                done += await self._safely(tenant_id, jobs[start : start + COPY_CHUNK], by_copy=True)
-            return done
-        for start in range(0, len(jobs), MAX_FLUSH):
-            done += await self._safely(tenant_id, jobs[start : start + MAX_FLUSH])
+        while intake.piece:
+            if len(intake.piece) >= COPY_FROM and intake.is_plain and await self._may_copy():
+                done += await self._copy(tenant_id, intake)
+            else:
+                done += await self._safely(tenant_id, intake.piece)
+                intake.step()
         return done
+
+    async def _copy(self, tenant_id: int, intake: Intake) -> list[Enqueued]:
+        """One transaction of plain jobs; when its answer was lost, what was read is sent again by id."""
+        taken: list[NewJob] = []
+        try:
+            self.flushes += 1
+            await copy.copy(self._store, tenant_id, intake.plain(COPY_CHUNK, taken))
+        except (Unavailable, MustEncrypt) as error:  # a COPY of encrypted kinds is refused
+            log.warning("producer.waiting", error=str(error), retry_in_s=0.0)
+            await self._safely(tenant_id, taken, repeat=True)
+            if taken and intake.piece and intake.piece[-1] is taken[-1]:
+                intake.step()
+        return [Enqueued(job.id, True) for job in taken]
+
+    async def _parents_first(self, tenant_id: int, jobs: Sequence[NewJob]) -> list[Enqueued]:
+        """Chunks in which no job comes before one that it waits for."""
+        order = parents_first(jobs)
+        done: dict[int, Enqueued] = {}
+        for start in range(0, len(order), MAX_FLUSH):
+            places = order[start : start + MAX_FLUSH]
+            done |= zip(places, await self._safely(tenant_id, [jobs[at] for at in places]), strict=True)
+        return [done[at] for at in range(len(jobs))]
 
     async def in_transaction(self, tenant: str, jobs: Sequence[NewJob], connection: Any) -> list[Enqueued]:
         """Enqueue on the caller's own connection, in its open transaction: the jobs exist if and only if it commits."""
-        ((tenant_id,),) = await foreign.rows(connection, self._store.sql(sessions.TENANT_ID), (tenant,), ("text",))
+        if not jobs:
+            return []
+        kinds = sorted({job.kind for job in jobs})
+        asked = await foreign.rows(connection, self._store.sql(privacy.TENANT_AND_SEALED), (tenant, kinds), ("text", "text[]"))
+        tenant_id = int(asked[0][0])
+        self._sealing.learn(tenant_id, set(asked[0][1]))
+        if self._sealing.knows_any():
+            jobs = self._sealing.sealed(tenant_id, jobs)
         rows = await foreign.rows(
             connection,
             self._store.sql(enqueue.JOBS),
@@ -147,15 +189,21 @@ class Producer:
                 if not waiting.future.done():
                     waiting.future.set_result(result)
 
-    async def _safely(self, tenant_id: int, jobs: Sequence[NewJob], *, by_copy: bool = False) -> list[Enqueued]:
-        """One transaction, repeated by id while the database is away."""
+    async def _safely(self, tenant_id: int, jobs: Sequence[NewJob], *, repeat: bool = False) -> list[Enqueued]:
+        """One transaction, repeated by id while the database is away; sealed where the kind is encrypted."""
+        sealing = self._sealing
+        if sealing.anywhere or sealing.learned:
+            jobs = await self._sealed(tenant_id, jobs)
         deadline = asyncio.get_running_loop().time() + self._timeout_s
         pause_s = 0.05
-        repeat = False
         while True:
             try:
                 self.flushes += 1
-                return await self._write(tenant_id, jobs, by_copy=by_copy, repeat=repeat)
+                return await self._write(tenant_id, jobs, repeat=repeat)
+            except MustEncrypt:
+                if not await sealing.ask(self._store, tenant_id, jobs):
+                    raise
+                jobs = await self._sealed(tenant_id, jobs)
             except Unavailable as error:
                 if asyncio.get_running_loop().time() + pause_s > deadline:
                     raise
@@ -164,7 +212,12 @@ class Producer:
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, 1.0)
 
-    async def _write(self, tenant_id: int, jobs: Sequence[NewJob], *, by_copy: bool, repeat: bool) -> list[Enqueued]:
+    async def _sealed(self, tenant_id: int, jobs: Sequence[NewJob]) -> Sequence[NewJob]:
+        if len(jobs) <= MAX_FLUSH:
+            return self._sealing.sealed(tenant_id, jobs)
+        return await asyncio.to_thread(self._sealing.sealed, tenant_id, jobs)  # half a second for 20,000
+
+    async def _write(self, tenant_id: int, jobs: Sequence[NewJob], *, repeat: bool) -> list[Enqueued]:
         if repeat or not all(job.is_plain for job in jobs):
             done: list[Enqueued] = []
             for start in range(0, len(jobs), MAX_FLUSH):
@@ -173,13 +226,17 @@ class Producer:
         if len(jobs) == 1:
             await enqueue.one(self._store, tenant_id, jobs[0])
         else:
-            await (copy.copy if by_copy else enqueue.plain)(self._store, tenant_id, jobs)
+            await enqueue.plain(self._store, tenant_id, jobs)
         return [Enqueued(job.id, True) for job in jobs]
 
     async def _may_copy(self) -> bool:
         if self._can_copy is None:
             self._can_copy = await copy.can_copy(self._store)
         return self._can_copy
+
+
+def _is_plain(job: NewJob) -> bool:
+    return job.is_plain
 
 
 def _fail(group: list[_Waiting], error: Exception) -> None:

@@ -7,11 +7,12 @@ Implemented by: app.Trunkline.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any, Protocol
 from uuid import UUID
 
 from trunkline.engine.producer import Enqueued
+from trunkline.engine.sealing import Sealing
 from trunkline.model import JobView, NewJob
 from trunkline.settings import Settings
 from trunkline.store import Store
@@ -22,6 +23,15 @@ class Reach(Protocol):
 
     settings: Settings
 
+    @property
+    def sealing(self) -> Sealing:
+        """What encrypts jobs on their way in."""
+        ...
+
+    async def checked_job(self, kind: str, payload: Any, tenant: str | None, options: dict[str, Any]) -> NewJob:
+        """A job by the application's settings, with options as of `new_job`."""
+        ...
+
     async def open(self, *, migrate: bool | None = None) -> Store:
         """The store, connected on first use."""
         ...
@@ -30,8 +40,16 @@ class Reach(Protocol):
         """The id of a tenant by name; None: the default tenant."""
         ...
 
-    async def enqueue_many(self, jobs: Sequence[NewJob], *, tenant: str | None = None, connection: Any = None) -> list[Enqueued]:
+    async def known_tenant_id(self, name: str | None) -> int:
+        """The same for those who only ask: NotFound where `tenant_id` would make one."""
+        ...
+
+    async def enqueue_many(self, jobs: Iterable[NewJob], *, tenant: str | None = None, connection: Any = None) -> list[Enqueued]:
         """Put many jobs in, in their order."""
+        ...
+
+    async def ended(self, tenant_id: int, identity: UUID, timeout_s: float | None) -> None:
+        """Return when this job or batch has ended; TimeoutError when it had not in time."""
         ...
 
     async def wait_ended(self, job_id: UUID | str, timeout: float | None = None, *, tenant: str | None = None) -> JobView:

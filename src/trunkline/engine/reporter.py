@@ -15,6 +15,7 @@ from uuid import UUID
 import structlog
 
 from trunkline.engine.faults import storable
+from trunkline.engine.sealing import Sealing
 from trunkline.errors import TrunklineError, Unavailable
 from trunkline.store import Store, work
 
@@ -40,9 +41,11 @@ class Attempt(Protocol):
 class Reporter:
     """Buffers and flushes."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, sealing: Sealing | None = None) -> None:
         self._store = store
-        self._progress: dict[tuple[UUID, int], tuple[Attempt, str]] = {}
+        self.sealing = sealing  # for what an attempt of an encrypted kind writes, and for jobs that it puts in
+        # By tenant, too: an id is unique within its tenant only, and a customer may choose one.
+        self._progress: dict[tuple[int, UUID, int], tuple[Attempt, str]] = {}
         self._lines: list[tuple[Attempt, str, str, str | None]] = []
         self._dropped = 0
         self._something = asyncio.Event()
@@ -50,7 +53,7 @@ class Reporter:
 
     def progress(self, job: Attempt, value: str) -> None:
         """Keep the latest progress of a job, JSON text."""
-        self._progress[job.fence] = (job, value)
+        self._progress[job.tenant_id, job.id, job.attempt] = (job, value)
         self._something.set()
 
     def log(self, job: Attempt, level: str, message: str, fields: str | None) -> None:
@@ -65,7 +68,7 @@ class Reporter:
     async def flush_job(self, job: Attempt) -> None:
         """Write the waiting progress of a job that is about to end, so that its outcome keeps it."""
         async with self._writing:
-            waiting = self._progress.pop(job.fence, None)
+            waiting = self._progress.pop((job.tenant_id, job.id, job.attempt), None)
             if waiting is None:
                 return
             with suppress(Unavailable):  # the result matters, its last progress does not

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -21,9 +21,12 @@ from trunkline.engine.acker import Acker
 from trunkline.engine.context import Job, current_job
 from trunkline.engine.faults import fault, fault_of
 from trunkline.engine.handlers import OUTCOMES
+from trunkline.engine.hooks import Middleware, Told, surround
 from trunkline.engine.pools import Pools
 from trunkline.engine.reporter import Reporter
-from trunkline.errors import InvalidPayload, LeaseLost, RolledBack, Unavailable
+from trunkline.engine.shares import in_turns
+from trunkline.engine.vault import MARK, RESULT, is_sealed
+from trunkline.errors import InvalidPayload, LeaseLost, NotReadable, RolledBack, Unavailable
 from trunkline.model import RetryAfter, Snooze
 from trunkline.model.payload import encode
 from trunkline.store import Store, work
@@ -50,6 +53,8 @@ class Runner:
         concurrency: int,
         freed: Callable[[], None],
         may_start: Callable[[], bool],
+        middleware: Sequence[Middleware] = (),
+        told: Told | None = None,
     ) -> None:
         self._store = store
         self._acker = acker
@@ -58,6 +63,8 @@ class Runner:
         self._concurrency = concurrency
         self._freed = freed
         self._may_start = may_start
+        self._middleware, self._told = tuple(middleware), told
+        self._is_bare = not middleware and told is None  # nothing is around handlers: the usual case, decided once
         self._waiting: deque[Job] = deque()
         self._running: set[Job] = set()
         self._look_at = float("inf")  # monotonic; no attempt is due before
@@ -77,17 +84,28 @@ class Runner:
         """Attempts claimed and not started."""
         return len(self._waiting)
 
+    def held(self) -> Counter[int]:
+        """Attempts held here, by tenant."""
+        return Counter(job.tenant_id for job in (*self._running, *self._waiting))
+
+    def unstarted(self) -> set[int]:
+        """Tenants with attempts that wait here for a slot; then every slot is taken."""
+        return {job.tenant_id for job in self._waiting}
+
     def fences(self) -> set[tuple[UUID, int]]:
         """(job, attempt) of every attempt held here."""
         return {job.fence for job in (*self._waiting, *self._running)}
 
     def start(self, jobs: list[Job], timeouts: list[float], claimed_at: float) -> None:
-        """Take jobs in; they start in order as there is room. `claimed_at`: monotonic, before the claim was sent."""
+        """Take jobs of one tenant in; they start in order, tenants in turns, as there is room. `claimed_at`: monotonic, before the claim was sent."""
         for job, timeout_s in zip(jobs, timeouts, strict=True):
             job.deadline_at = claimed_at + timeout_s
         if jobs:
             self._look_at = min(self._look_at, claimed_at + min(timeouts))
+            is_mixed = bool(self._waiting) and self._waiting[-1].tenant_id != jobs[0].tenant_id
             self._waiting.extend(jobs)
+            if is_mixed:  # who comes later need not wait behind all that was claimed ahead for another
+                self._waiting = in_turns(self._waiting)
             self._fill()
 
     def _fill(self) -> None:
@@ -111,9 +129,12 @@ class Runner:
             return
         try:
             current_job.set(job)
-            handler = job.handler
-            args, kwargs = handler.bind(job)
-            result = await (handler.function(*args, **kwargs) if handler.mode == "async" else self._pools.call(job, args, kwargs))
+            if self._is_bare and not job.payload_text.startswith(MARK):
+                handler = job.handler
+                args, kwargs = handler.bind(job)
+                result = await (handler.function(*args, **kwargs) if handler.mode == "async" else self._pools.call(job, args, kwargs))
+            else:
+                result = await self._surrounded(job)
             if job.stop_reason is not None:
                 self._stopped(job)  # it ended, and not as it wanted to: cancelled, out of time
             elif result is None and not job.said_something:
@@ -129,6 +150,23 @@ class Runner:
         finally:
             self._left(job)
 
+    async def _surrounded(self, job: Job) -> Any:
+        """The same inside what the application put around its handlers, an encrypted payload opened before."""
+        if self._told is not None:
+            self._told.tell("started", job)
+        if is_sealed(job.payload_text):
+            job.unseal()
+
+        async def call() -> Any:
+            handler = job.handler
+            args, kwargs = handler.bind(job)
+            result = await (handler.function(*args, **kwargs) if handler.mode == "async" else self._pools.call(job, args, kwargs))
+            if isinstance(result, OUTCOMES):
+                raise result  # middleware sees one form of it
+            return result
+
+        return await surround(self._middleware, job, call)
+
     def _left(self, job: Job) -> None:
         self._running.discard(job)
         self.finished += 1
@@ -143,6 +181,8 @@ class Runner:
         if isinstance(result, OUTCOMES):
             raise result
         text = None if result is None else encode(result, what="result", max_bytes=self._result_max)
+        if text is not None and job.seals & RESULT:
+            text = job.sealed("result", text)
         await self._reporter.flush_job(job)
         if job.reported_in_transaction and not await self._is_recorded(job):
             raise RolledBack(
@@ -161,6 +201,8 @@ class Runner:
         """Its task was cancelled: by us, with a reason, or by the handler itself."""
         reason = job.stop_reason
         if reason == "lost":
+            if self._told is not None:
+                self._told.tell("lost", job)
             return
         message = {
             "timed_out": "it took longer than its timeout",
@@ -180,7 +222,8 @@ class Runner:
         elif isinstance(error, RetryAfter):
             self._acker.ended(job, "blocked" if error.key else "retry_after", fault("RetryAfter", str(error)), error.seconds)
         else:
-            final = isinstance(error, InvalidPayload) or job.handler.is_final(error)
+            final = error.for_good if isinstance(error, NotReadable) else isinstance(error, InvalidPayload) or job.handler.is_final(error)
+            job.error = error
             self._acker.ended(job, "fatal" if final else "failed", fault_of(error))
             if not isinstance(error, Exception):
                 log.error("runner.handler_raised", job_id=str(job.id), kind=job.kind, error=repr(error))

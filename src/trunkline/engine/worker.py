@@ -22,16 +22,19 @@ from trunkline.engine.context import Job
 from trunkline.engine.fetcher import Fetcher
 from trunkline.engine.handlers import Registry
 from trunkline.engine.heart import Heart
+from trunkline.engine.history import History
+from trunkline.engine.hooks import Hooks, Told
 from trunkline.engine.pools import Pools
 from trunkline.engine.reporter import Reporter
 from trunkline.engine.runner import Runner
-from trunkline.errors import TrunklineError, Unflushed
+from trunkline.engine.scheduler import Scheduler
+from trunkline.engine.sealing import Sealing
+from trunkline.errors import InvalidSetting, TrunklineError, Unflushed
 from trunkline.observe.counts import Counts
-from trunkline.store import Signals, Store, sessions, work
+from trunkline.store import Signals, Store, privacy, tenants, work
 from trunkline.store.work import Settled
 
 LINES_EVERY_S = 2.0  # how soon a queue of a new tenant is noticed by handlers that serve all
-HISTORY_EVERY_S = 600.0  # how often this process offers to do the hourly round
 AGAIN_AFTER_S = 0.5  # a loop that failed is run again
 log = structlog.get_logger("trunkline.worker")
 
@@ -46,14 +49,33 @@ class Stopped:
 
 
 class Worker:
-    """Runs the handlers of a registry. One per process is enough."""
+    """Runs the handlers of a registry, from all of its queues or from those in `queues`. One per process is enough.
 
-    def __init__(self, store: Store, signals: Signals, heart: Heart, registry: Registry, *, default_tenant: int, concurrency: int) -> None:
+    InvalidSetting: a handler encrypts and there is no key.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        signals: Signals,
+        heart: Heart,
+        registry: Registry,
+        *,
+        default_tenant: int,
+        concurrency: int,
+        queues: Sequence[str] | None = None,
+        hooks: Hooks | None = None,
+        sealing: Sealing | None = None,
+    ) -> None:
         self._store, self._signals, self._heart, self._registry = store, signals, heart, registry
         self._default_tenant = default_tenant
+        self._own, self._shared = registry.queues(queues)
         self.counts = Counts()
-        self._reporter = Reporter(store)
-        self._acker = Acker(store, self._done)
+        hooks = Hooks() if hooks is None else hooks.copy()
+        _check_keys(registry, sealing)
+        self._told = Told(hooks.observers) if hooks.observers else None
+        self._reporter = Reporter(store, sealing)
+        self._acker = Acker(store, self._done if self._told is None else self._done_and_told)
         self._pools = Pools(threads=min(concurrency, 256), processes=min(concurrency, os.cpu_count() or 1))
         self._runner = Runner(
             store,
@@ -63,6 +85,8 @@ class Worker:
             concurrency=concurrency,
             freed=lambda: self._fetcher.freed(),
             may_start=lambda: heart.trusted,
+            middleware=hooks.middleware,
+            told=self._told,
         )
         self._fetcher = Fetcher(
             store, heart, self._runner, self._acker, self._reporter, registry, concurrency=concurrency, default_tenant=default_tenant
@@ -81,7 +105,10 @@ class Worker:
         self._gc = gc.get_threshold()
         gc.set_threshold(max(self._gc[0], 50_000), 20, 50)
         for handler in self._registry:
-            await work.declare_kind(self._store, None if handler.all_tenants else self._default_tenant, handler.kind, handler.policy)
+            tenant_id = None if handler.all_tenants else self._default_tenant
+            await work.declare_kind(self._store, tenant_id, handler.kind, handler.policy)
+            if handler.seals:
+                await privacy.seal_kind(self._store, tenant_id, handler.kind, handler.seals)
         await self._open_lines()
         self._heart.listen(self)
         self._unsubscribe.append(self._signals.subscribe(self._heard))
@@ -90,11 +117,14 @@ class Worker:
             self._acker.run,
             self._reporter.run,
             self._runner.watch_deadlines,
-            self._keep_history,
+            Scheduler(self._store, self._heart).run,
+            History(self._store, lambda: self._heart.session_id).run,
         ]
-        if any(handler.all_tenants for handler in self._registry):
+        if self._shared:
             loops.append(self._follow_tenants)
-        self._tasks = [asyncio.create_task(_kept_up(loop)) for loop in loops]
+        if self._told is not None:
+            loops.append(self._told.run)
+        self._tasks = [asyncio.create_task(kept_up(loop)) for loop in loops]
         log.info("worker.started", kinds=sorted(handler.kind for handler in self._registry), session_id=self._heart.session_id)
 
     async def stop(self, timeout_s: float) -> Stopped:
@@ -109,6 +139,8 @@ class Worker:
             stopped = self._runner.stop("released")
             await self._runner.wait_idle(2.0)
         unflushed = await self._drain()
+        if self._told is not None:
+            await self._told.drain()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -171,37 +203,42 @@ class Worker:
         elif what == "failed":
             log.error("worker.job_failed", job_id=str(job.id), attempt=job.attempt, kind=job.kind)
 
+    def _done_and_told(self, job: Job, what: str, settled: Settled | None) -> None:
+        self._done(job, what, settled)
+        assert self._told is not None
+        self._told.ended(job, what, None if settled is None else settled.run_at)
+
     # -- duties -----------------------------------------------------------------
 
     async def _open_lines(self) -> None:
-        own = sorted({handler.queue for handler in self._registry if not handler.all_tenants})
-        shared = sorted({handler.queue for handler in self._registry if handler.all_tenants})
-        if own or shared:
-            self._fetcher.add_lines(await work.open_lines(self._store, self._default_tenant, own + shared))
-        if shared:
-            self._fetcher.add_lines(await work.open_lines(self._store, None, shared))
+        self._fetcher.add_lines(await work.open_lines(self._store, self._default_tenant, self._own + self._shared))
+        await self._open_shared_lines()
+
+    async def _open_shared_lines(self) -> None:
+        """Queues of new tenants, and what somebody said of tenants' weights."""
+        if self._shared:
+            self._fetcher.add_lines(await work.open_lines(self._store, None, self._shared))
+            self._fetcher.weigh(await tenants.weights(self._store))
 
     async def _follow_tenants(self) -> None:
         while True:
             await asyncio.sleep(LINES_EVERY_S)
             try:
-                await self._open_lines()
+                await self._open_shared_lines()
             except TrunklineError as error:
                 log.warning("worker.lines_not_read", error=str(error))
 
-    async def _keep_history(self) -> None:
-        settings = self._store.settings
-        while True:
-            try:
-                done = await sessions.keep_history(self._store, self._heart.session_id, settings.retention_s, settings.partition_days)
-                if done is not None:
-                    log.info("worker.history_kept", made=done[0], dropped=done[1], keys_freed=done[2])
-            except TrunklineError as error:
-                log.warning("worker.history_not_kept", error=str(error))
-            await asyncio.sleep(HISTORY_EVERY_S)
+
+def _check_keys(registry: Registry, sealing: Sealing | None) -> None:
+    for handler in registry:
+        if handler.seals and (sealing is None or sealing.vault is None):
+            raise InvalidSetting(
+                f"the handler of {handler.kind!r} is declared with encrypt and TRUNKLINE_ENCRYPTION_KEYS is not set. "
+                "Make a key with trunkline keys generate and set it for every process that enqueues or runs this kind."
+            )
 
 
-async def _kept_up(loop: Callable[[], Coroutine[Any, Any, None]]) -> None:
+async def kept_up(loop: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Run a loop, and again when it raised what nobody foresaw: a worker with a dead loop would only look alive."""
     while True:
         try:

@@ -7,4 +7,7 @@ from trunkline.jobtypes import schema_rebuild
 
 BUILT_IN = (schema_rebuild.register,)
 
-__all__ = ["BUILT_IN", "schema_rebuild"]
+# They touch databases and files: for users and administrators, never for a plain customer token.
+RESERVED = frozenset({schema_rebuild.KIND})
+
+__all__ = ["BUILT_IN", "RESERVED", "schema_rebuild"]

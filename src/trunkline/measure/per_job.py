@@ -78,7 +78,7 @@ async def _ours(run: Run) -> Cost:
         counted_by = await run.server.count_statements(url)
         await run.server.admin.execute("checkpoint")
         lsn, statements = await run.server.wal_lsn(), await run.server.statements(url)
-        async with started("enqueue", url, run.sizes.deadline_s, jobs=jobs) as child:
+        async with started("enqueue", url, run.sizes.deadline_s, jobs=jobs, made_before=False) as child:
             await child.expect("ready")
             child.tell("go")
             enqueued = await child.expect("enqueued")

@@ -13,12 +13,14 @@ from functools import cache
 from hashlib import sha256
 from importlib.resources import files
 
-# The setting 'trunkline.tenant_id' keeps its name in every schema: it is what users and policies agree on.
+# The settings 'trunkline.tenant_id' and 'trunkline.secret_fields' keep their names in every schema: users and functions agree on them.
 _QUALIFIER = re.compile(r"(?<!')\btrunkline\.")
 _SCHEMA = re.compile(r"\bschema (if not exists )?trunkline\b")
 _ROLE = re.compile(r"\btrunkline_(worker|app)\b")
 _CHANNEL = re.compile(r"'trunkline:")
-_CATALOG = re.compile(r"'trunkline\.(?!tenant_id')")  # names inside strings: format('trunkline.%I'), 'trunkline.job'::regclass
+_CATALOG = re.compile(
+    r"'trunkline\.(?!(?:tenant_id|secret_fields)')"
+)  # names inside strings: format('trunkline.%I'), 'trunkline.job'::regclass
 _CODE = re.compile(r"^-- Works with code from: (\S+)", re.MULTILINE)
 
 

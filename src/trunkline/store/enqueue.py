@@ -23,7 +23,7 @@ JOBS = "select id, created from trunkline.enqueue_jobs($1, $2, $3, $4, $5, $6, $
 async def one(store: Store, tenant_id: int, job: NewJob) -> None:
     """Insert one job for which `is_plain` holds; a repeat of its id is answered as `plain` does."""
     try:
-        await store.fetch(ONE, tenant_id, job.id, job.kind, job.queue, job.priority, job.payload, None)
+        await store.fetch_held(ONE, tenant_id, job.id, job.kind, job.queue, job.priority, job.payload, None)
     except asyncpg.UniqueViolationError:
         await jobs(store, tenant_id, [job])
 

@@ -84,7 +84,7 @@ async def migrate(conn: asyncpg.Connection, schema: str, *, partition_days: int 
             await _refuse_foreign(conn, schema)
             await conn.execute(sql.render(_BOOK, schema))
             ran = await _run_migrations(conn, schema)
-            replaced = await _replace_functions(conn, schema)
+            replaced = await _replace_functions(conn, schema, has_new_tables=bool(ran))
             await conn.execute(sql.render("select trunkline.make_partitions($1)", schema), partition_days)
     return Migrated(ran, replaced)
 
@@ -140,12 +140,13 @@ async def _run_migrations(conn: asyncpg.Connection, schema: str) -> tuple[str, .
     return tuple(ran)
 
 
-async def _replace_functions(conn: asyncpg.Connection, schema: str) -> tuple[str, ...]:
+async def _replace_functions(conn: asyncpg.Connection, schema: str, *, has_new_tables: bool) -> tuple[str, ...]:
+    """Those whose text changed; and the grants, when there is anything new to grant."""
     done = {
         row["name"]: row["checksum"] for row in await conn.fetch(sql.render("select name, checksum from trunkline.function_file", schema))
     }
     changed = [file for file in sql.functions() if done.get(file.name) != file.checksum]
-    if not changed:
+    if not changed and not has_new_tables:
         return ()
     for file in [*changed, *(f for f in sql.functions() if f.name.startswith("99_") and f not in changed)]:
         await conn.execute(sql.render(file.text, schema))

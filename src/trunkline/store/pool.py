@@ -20,8 +20,13 @@ import asyncpg
 from trunkline import sql
 from trunkline.errors import Unavailable
 from trunkline.settings import Settings, mask_url
+from trunkline.store.held import Held
 from trunkline.store.sqlstate import translate, translated
 
+# A peer that went away without a word (a dead machine, a cut cable) is noticed within about 30 s idle and 60 s amid an answer.
+# By default that takes two hours, and fifteen minutes. Set after connecting: PgBouncer refuses what it does not know in a startup packet.
+KEEPALIVE = """select set_config('tcp_keepalives_idle', '15', false), set_config('tcp_keepalives_interval', '5', false),
+       set_config('tcp_keepalives_count', '3', false), set_config('tcp_user_timeout', '60000', false)"""
 # A connection whose statement was given up is worth this wait for the server's "cancelled"; past it, it is closed. Without a
 # bound a frozen network would keep it, and whoever gave up, for another command timeout.
 GIVE_BACK_S = 1.0
@@ -36,6 +41,7 @@ class Store:
         self._kept = kept
         self.schema = schema
         self.settings = settings
+        self._held = Held(lambda: self._take(pool), lambda conn: _give_back(pool, conn))
         self.sql = cache(lambda text: sql.render(text, schema))  # texts are constants of our modules: bounded
 
     @classmethod
@@ -59,6 +65,7 @@ class Store:
 
     async def close(self) -> None:
         """Close every connection; those in use get 5 s."""
+        await self._held.close()
         await asyncio.gather(_close(self.pool), _close(self._kept))
 
     @asynccontextmanager
@@ -79,6 +86,13 @@ class Store:
                 return await conn.fetch(self.sql(text), *args, timeout=timeout)  # type: ignore[no-any-return]
             finally:
                 await _give_back(self.pool, conn)
+
+    async def fetch_held(self, text: str, *args: Any) -> list[asyncpg.Record]:
+        """As `fetch`, on the connection in hand when it is free: for one small statement after another."""
+        if not self._held.is_free:
+            return await self.fetch(text, *args)
+        with translated():
+            return await self._held.fetch(self.sql(text), *args)
 
     async def fetch_kept(self, text: str, *args: Any) -> list[asyncpg.Record]:
         """All rows of one statement on the connection kept for the heartbeat."""
@@ -125,8 +139,14 @@ async def _pool(settings: Settings, least: int, most: int, command_timeout_s: fl
         timeout=min(command_timeout_s, 10.0),
         statement_cache_size=0 if settings.is_pooled else 200,
         reset=_nothing,
+        init=None if settings.is_pooled else keep_alive,  # behind a transaction pooler the server connection is not ours to tune
         server_settings={"application_name": "trunkline"},
     )
+
+
+async def keep_alive(conn: asyncpg.Connection) -> None:
+    """Let the server notice when this process is gone."""
+    await conn.execute(KEEPALIVE)
 
 
 async def _close(pool: asyncpg.Pool) -> None:

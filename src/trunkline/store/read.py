@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -27,6 +27,7 @@ _IN_STATE = {
     "scheduled": "select job_id from trunkline.deferred where tenant_id = $1 and reason = 'scheduled' limit 10000",
     "retrying": "select job_id from trunkline.deferred where tenant_id = $1 and reason = 'retrying' limit 10000",
     "no_handler": "select job_id from trunkline.deferred where tenant_id = $1 and reason = 'no_handler' limit 10000",
+    "waiting": "select job_id from trunkline.deferred where tenant_id = $1 and reason = 'waiting' limit 10000",
     "limited": "select job_id from trunkline.deferred where tenant_id = $1 and reason = 'limited' limit 10000",
     "active": "select job_id from trunkline.lease where tenant_id = $1 limit 10000",
     "failed": "select job_id from trunkline.outcome where tenant_id = $1 and state = 2 order by finished_at desc limit 10000",
@@ -41,8 +42,19 @@ select {columns} from trunkline.jobs as j
  where j.tenant_id = $1 and j.id in (select job_id from wanted)
    and ($2::text is null or j.kind = $2) and ($3::text is null or j.queue = $3)
  order by j.id desc limit $4"""
-ENDED = "select job_id from trunkline.outcome where tenant_id = $1 and job_id = any($2)"
+# A batch has ended when it is done; its id is nobody else's.
+ENDED = """select job_id from trunkline.outcome where tenant_id = $1 and job_id = any($2)
+ union all select batch_id from trunkline.batch where tenant_id = $1 and batch_id = any($2) and done_at is not null"""
+FAILED_IN_BATCH = f"""select {_COLUMNS} from trunkline.jobs where tenant_id = $1 and id in (
+    select c.job_id from trunkline.batch_job as c join trunkline.outcome as o on o.tenant_id = c.tenant_id and o.job_id = c.job_id
+     where c.tenant_id = $1 and c.batch_id = $2 and o.state = 2 and ($3::uuid is null or c.job_id > $3) order by c.job_id limit $4)
+ order by id"""  # noqa: S608 - constants only
+PARENTS = "select id, kind, state, result, error from trunkline.jobs where tenant_id = $1 and id = any($2)"
 QUEUES = "select name, paused_at, ready, deferred, active, failed from trunkline.queues where tenant_id = $1 order by name limit 1000"
+QUEUE_SIZE = "select trunkline.queue_size($1, $2, $3)"
+IDEMPOTENCY_HOLDER = """select i.job_id from trunkline.idempotency as i
+  join trunkline.kind as k on k.tenant_id = i.tenant_id and k.kind_id = i.kind_id
+ where i.tenant_id = $1 and k.name = $2 and i.key = $3"""
 ATTEMPTS = """select attempt, ending, started_at, ended_at, error from trunkline.attempt
  where tenant_id = $1 and job_id = $2 order by attempt, ended_at limit 1000"""
 LOG = (
@@ -62,6 +74,15 @@ class QueueView:
     failed: int
 
 
+class Parent(NamedTuple):
+    """A job that another waited for: `state` as in JobView; `result` where it completed, `error` where it did not."""
+
+    kind: str
+    state: str
+    result: Any
+    error: Any
+
+
 async def job(store: Store, tenant_id: int, job_id: UUID) -> JobView | None:
     """One job, or None when this tenant has no such job."""
     row = await store.fetchrow(JOB, tenant_id, job_id)
@@ -77,13 +98,35 @@ async def jobs(
 
 
 async def ended(store: Store, tenant_id: int, job_ids: Sequence[UUID]) -> set[UUID]:
-    """Which of these jobs have ended."""
+    """Which of these jobs and batches have ended."""
     return {row[0] for row in await store.fetch(ENDED, tenant_id, job_ids)}
+
+
+async def failed_in_batch(store: Store, tenant_id: int, batch_id: UUID, *, after: UUID | None, limit: int) -> list[JobView]:
+    """Children of a batch that ended failed, in the order of their ids, behind `after`."""
+    return [_view(row) for row in await store.fetch(FAILED_IN_BATCH, tenant_id, batch_id, after, limit)]
+
+
+async def parents(store: Store, tenant_id: int, job_ids: Sequence[UUID]) -> dict[UUID, Parent]:
+    """How those of these jobs that are still kept stand."""
+    rows = await store.fetch(PARENTS, tenant_id, job_ids)
+    return {row[0]: Parent(row[1], row[2], _json(row[3]), _json(row[4])) for row in rows}
 
 
 async def queues(store: Store, tenant_id: int) -> list[QueueView]:
     """The tenant's queues by name, at most 1,000."""
     return [QueueView(*row) for row in await store.fetch(QUEUES, tenant_id)]
+
+
+async def queue_size(store: Store, tenant_id: int, queue: str, before: str) -> int:
+    """Jobs in states before `before` (retry, active, completed, cancelled, failed); 0 for a queue that is not there."""
+    return int(await store.fetchval(QUEUE_SIZE, tenant_id, queue, before))
+
+
+async def idempotency_holder(store: Store, tenant_id: int, kind: str, key: str) -> UUID | None:
+    """The job that holds an idempotency key."""
+    found: UUID | None = await store.fetchval(IDEMPOTENCY_HOLDER, tenant_id, kind, key)
+    return found
 
 
 async def attempts(store: Store, tenant_id: int, job_id: UUID) -> list[dict[str, Any]]:

@@ -13,18 +13,19 @@ from trunkline.store.pool import Store
 
 OPEN = "select trunkline.open_session($1, $2)"
 CLOSE = "select trunkline.close_session($1)"
-TICK = "select * from trunkline.tick($1, $2, $3, $4)"
+TICK = "select t.*, trunkline.schedules_due_in() from trunkline.tick($1, $2, $3, $4) as t"
 SLEEP_ON = "select trunkline.sleep_on($1, $2)"
 WATCH = "select trunkline.watch($1, $2)"
 PROMOTE = "select trunkline.promote($1)"
-KEEP_HISTORY = "select made, dropped, keys from trunkline.keep_history($1, $2, $3)"
 TENANT_ID = "select trunkline.tenant_id($1)"
+KNOWN_TENANT_ID = "select tenant_id from trunkline.tenant where name = $1 and tenant_id <> 0"
 LEASES = "select tenant_id, job_id, attempt from trunkline.leases_of($1)"
+TELL = "select trunkline.tell_session($1, $2)"
 RENEW = "select trunkline.renew($1, $2)"
 
 
 class Tick(NamedTuple):
-    """Columns of sql tick(), in their order; see there."""
+    """Columns of sql tick(), in their order, and the answer of schedules_due_in(); see there."""
 
     alive: bool
     ord_now: int
@@ -33,6 +34,7 @@ class Tick(NamedTuple):
     due_in_s: float | None
     work: list[int] | None
     cancels: list[str] | None
+    schedules_in_s: float | None = None
 
 
 async def open_session(store: Store, name: str, ttl_s: float) -> int:
@@ -72,17 +74,22 @@ async def promote(store: Store, limit: int = 1000) -> int:
     return int(await store.fetchval(PROMOTE, limit))
 
 
-async def keep_history(store: Store, session_id: int, retention_s: float, partition_days: int) -> tuple[int, int, int] | None:
-    """The hourly round over history partitions: (made, dropped, keys freed), or None when somebody else did it."""
-    row = await store.fetchrow(KEEP_HISTORY, session_id, retention_s, partition_days)
-    return None if row is None else (row[0], row[1], row[2])
-
-
 async def tenant_id(store: Store, name: str) -> int:
     """The tenant's id, made on first use."""
     return int(await store.fetchval(TENANT_ID, name))
 
 
+async def known_tenant_id(store: Store, name: str) -> int | None:
+    """The tenant's id; None: there is no such tenant, and none is made."""
+    found: int | None = await store.fetchval(KNOWN_TENANT_ID, name)
+    return found
+
+
 async def leases(store: Store, session_id: int) -> list[tuple[int, UUID, int]]:
     """(tenant, job, attempt) of everything the session holds; reads the whole small table, so not for every second."""
     return [(row[0], row[1], row[2]) for row in await store.fetch(LEASES, session_id)]
+
+
+async def tell(store: Store, word: str, *arguments: object) -> None:
+    """Send a signal: a word and ids, under 8,000 bytes in all. Every process hears it; nobody may."""
+    await store.fetch(TELL, word, " ".join(str(argument) for argument in arguments))

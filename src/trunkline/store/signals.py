@@ -14,6 +14,7 @@ import asyncpg
 import structlog
 
 from trunkline.settings import Settings
+from trunkline.store.pool import keep_alive
 from trunkline.store.sqlstate import translate
 
 ALIVE_EVERY_S = 10.0
@@ -53,6 +54,7 @@ class Signals:
         self._lost.clear()
         conn = await asyncpg.connect(self._url, timeout=10, command_timeout=10, server_settings={"application_name": "trunkline-listen"})
         try:
+            await keep_alive(conn)
             conn.add_termination_listener(lambda _: self._lost.set())
             await conn.add_listener(self._channel, self._heard)
             self.connected.set()

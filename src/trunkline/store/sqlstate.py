@@ -22,6 +22,8 @@ OURS: dict[str, type[errors.TrunklineError]] = {
     "TL006": errors.QuotaExceeded,
     "TL007": errors.SessionLost,
     "TL008": errors.NotRetryable,
+    "TL009": errors.MustEncrypt,
+    "TL010": errors.SecretInPayload,
 }
 # Classes: 08 connection, 53 resources, 57 operator (shutdown, cancel, timeout), 58 system, 25006 read-only, 40 rollback, 55P03 lock.
 PASSING_CLASSES = ("08", "53", "57", "58", "40")

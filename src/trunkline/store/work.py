@@ -24,6 +24,12 @@ ADD_LOG = "select trunkline.add_log($1, $2, $3, $4, $5, $6)"
 DECLARE_KIND = "select trunkline.declare_kind($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"
 OPEN_LINES = "select tenant_id, queue_id, queue from trunkline.open_lines($1, $2)"
 LEASE_HOLDS = "select exists (select from trunkline.lease where tenant_id = $1 and job_id = $2 and attempt = $3)"
+KIND_TIMEOUTS = "select kind_id, name, timeout_s, seals from trunkline.kind where kind_id = any($1)"
+MOVE_LEASES = "select trunkline.move_leases($1, $2, $3, $4, $5)"
+LEASED = """select job_id, attempt, failures, priority, ord, kind_id, payload, options, user_id, queue, left_s
+  from trunkline.leased($1, $2, $3)"""
+CANCEL_WANTED = """select job_id, attempt from trunkline.lease
+ where tenant_id = $1 and job_id = any($2) and cancel_requested_at is not null"""
 KIND_NAMES = "select kind_id, name from trunkline.kind where kind_id = any($1)"
 
 
@@ -47,7 +53,7 @@ async def claim(
     Raises:
         SessionLost: this session ran out.
     """
-    rows = await store.fetch(CLAIM, tenant_id, queue_id, session_id, limit, floor, list(marks), list(marks.values()))
+    rows = await store.fetch_held(CLAIM, tenant_id, queue_id, session_id, limit, floor, list(marks), list(marks.values()))
     return [Claimed._make(row) for row in rows]
 
 
@@ -135,6 +141,29 @@ async def kind_names(store: Store, kind_ids: Sequence[int]) -> dict[int, str]:
     return {row[0]: row[1] for row in await store.fetch(KIND_NAMES, list(kind_ids))}
 
 
+async def kind_timeouts(store: Store, kind_ids: Sequence[int]) -> dict[int, tuple[str, float, int]]:
+    """(name, timeout in seconds, what is encrypted) of kinds by id; bits: 1 payload, 2 result."""
+    return {row[0]: (row[1], row[2], row[3]) for row in await store.fetch(KIND_TIMEOUTS, list(kind_ids))}
+
+
 async def lease_holds(store: Store, tenant_id: int, job_id: UUID, attempt: int) -> bool:
     """Whether this attempt still has its lease."""
     return bool(await store.fetchval(LEASE_HOLDS, tenant_id, job_id, attempt))
+
+
+async def move_leases(
+    store: Store, tenant_id: int, job_ids: Sequence[UUID], attempts: Sequence[int], from_session: int, to_session: int
+) -> set[UUID]:
+    """Give leases to another live session, the same attempts; those that moved."""
+    return {row[0] for row in await store.fetch(MOVE_LEASES, tenant_id, job_ids, attempts, from_session, to_session)}
+
+
+async def leased(store: Store, tenant_id: int, session_id: int, job_ids: Sequence[UUID]) -> list[tuple[Claimed, str, float]]:
+    """(as it was claimed, queue, seconds to its deadline) of those of these jobs whose lease the session has."""
+    rows = await store.fetch(LEASED, tenant_id, session_id, job_ids)
+    return [(Claimed._make(tuple(row)[:9]), row[9], row[10]) for row in rows]
+
+
+async def cancel_wanted(store: Store, tenant_id: int, job_ids: Sequence[UUID]) -> set[tuple[UUID, int]]:
+    """(job, attempt) of those of a tenant's running jobs that somebody wants cancelled."""
+    return {(row[0], row[1]) for row in await store.fetch(CANCEL_WANTED, tenant_id, job_ids)}

@@ -7,7 +7,7 @@ line and the others still run; the exit code is 1 when a line says fail.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -27,17 +27,18 @@ def doctor(as_json: Json = False) -> None:
     """Check the server, the schema and the queues; say what to do about what is wrong."""
     from trunkline.cli.doctor.finding import SEVERITY
 
-    findings = carry_out(_examine(as_json=as_json), as_json=as_json)
+    findings, room = carry_out(_examine(as_json=as_json), as_json=as_json)
     worst = max((finding.status for finding in findings), key=SEVERITY.__getitem__)
     if as_json:
-        show.emit({"status": worst, "findings": [finding.to_dict() for finding in findings]})
+        show.emit({"status": worst, "findings": [finding.to_dict() for finding in findings], "storage": room})
     else:
         _print(findings)
     if worst == "fail":
         raise typer.Exit(1)
 
 
-async def _examine(*, as_json: bool) -> list[Finding]:
+async def _examine(*, as_json: bool) -> tuple[list[Finding], dict[str, Any] | None]:
+    """The findings, and for machines the numbers of the storage, where they could be read."""
     from trunkline.cli.doctor.finding import Finding
     from trunkline.cli.reach import database, load_settings
     from trunkline.errors import TrunklineError
@@ -48,15 +49,29 @@ async def _examine(*, as_json: bool) -> list[Finding]:
         async with database(settings, make=False, quiet=as_json) as reached:
             store = await Store.connect(reached.settings)
             try:
-                return await (_checks(store) if as_json else show.patiently(_checks(store), "Looking"))
+                found = await (_checks(store) if as_json else show.patiently(_checks(store), "Looking"))
+                return found, await _room(store) if as_json else None
             finally:
                 await store.close()
     except TrunklineError as error:
-        return [Finding("connection", "fail", show.masked(settings.database_url or settings.data_dir), str(error))]
+        return [Finding("connection", "fail", show.masked(settings.database_url or settings.data_dir), str(error))], None
+
+
+async def _room(store: Store) -> dict[str, Any] | None:
+    from trunkline.cli.doctor.storage import document
+    from trunkline.errors import SchemaOutdated
+    from trunkline.store import history, migrate
+
+    try:
+        async with store.connection() as conn:
+            await migrate.check(conn, store.schema)
+    except SchemaOutdated:
+        return None
+    return document(await history.storage(store), store.settings.retention_s)
 
 
 async def _checks(store: Store) -> list[Finding]:
-    from trunkline.cli.doctor import queue, server
+    from trunkline.cli.doctor import queue, server, storage
 
     findings: list[Finding] = []
 
@@ -71,7 +86,17 @@ async def _checks(store: Store) -> list[Finding]:
     (schema,) = await make("schema", lambda: queue.schema(store))
     if schema.status == "fail":
         return findings
-    checks = (queue.roles, queue.clocks, queue.tables, queue.partitions, queue.processes, server.room, queue.waiting)
+    checks = (
+        queue.roles,
+        queue.clocks,
+        queue.tables,
+        storage.storage,
+        queue.partitions,
+        queue.processes,
+        server.room,
+        queue.waiting,
+        queue.schedules,
+    )
     for check in checks:
         await make(NAMES.get(check.__name__, check.__name__), lambda check=check: check(store))  # type: ignore[misc]
     return findings

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from uuid import UUID
 
 from trunkline.cli import show
 from trunkline.cli.doctor.finding import Finding, judged
 from trunkline.cli.reach import listed
 from trunkline.errors import SchemaOutdated
-from trunkline.store import Store, inspect
+from trunkline.store import Store, batches, inspect
 from trunkline.store import migrate as migrations
+from trunkline.store import schedules as kept_schedules
 from trunkline.store.inspect import MOST, SessionHealth, TableHealth
 
 DEAD_ROWS_WARN = 100_000  # autovacuum starts at 5,000 and 2 %: this many means it does not keep up
@@ -131,6 +133,7 @@ async def waiting(store: Store) -> list[Finding]:
             "No worker has ever declared them: a misspelt kind, or a worker that was never started.",
         ),
         paused(await inspect.paused(store)),
+        open_batches(await batches.abandoned(store)),
         dead(*await inspect.dead_letters(store)),
     ]
 
@@ -149,6 +152,13 @@ def paused(found: Sequence[tuple[str, str, datetime, int]]) -> Finding:
     return judged("paused queues", value, warn="Let them go on: trunkline queues resume NAME" if holding else "")
 
 
+def open_batches(found: Sequence[tuple[str, UUID, datetime]]) -> Finding:
+    """Batches that are still being filled after an hour; the process that did it may have died."""
+    said = [f"{tenant}/{batch} opened {show.ago(at)}" for tenant, batch, at in found]
+    advice = "If nobody fills them any more, end them: trunkline batches cancel ID"
+    return judged("open batches", listed(said, 5), warn=advice if found else "")
+
+
 def dead(count: int, oldest: datetime | None) -> Finding:
     """Jobs that ended failed."""
     value = f"{_bounded(count)}, the oldest {show.ago(oldest)}" if count else "none"
@@ -157,3 +167,18 @@ def dead(count: int, oldest: datetime | None) -> Finding:
 
 def _bounded(count: int) -> str:
     return f"{MOST:,} or more" if count >= MOST else f"{count:,}"
+
+
+async def schedules(store: Store) -> list[Finding]:
+    """Whether what should be fired is fired."""
+    count, trouble = await kept_schedules.trouble(store)
+    findings = [
+        Finding(
+            "schedule",
+            "warn",
+            show.short(f"{tenant}/{name}: {error or f'due {show.span(late_s or 0)} ago and not fired'}", 300),
+            f"Look at it: trunkline schedules show {name}" if error else "Worker processes fire schedules: start one.",
+        )
+        for tenant, name, error, late_s in trouble
+    ]
+    return findings or [Finding("schedules", "ok", f"{count} of them, none in trouble" if count else "none")]

@@ -23,18 +23,17 @@ def made(first: int, after: int) -> list[NewJob]:
     return [new_job(KIND, {"n": n}) for n in range(first, after)]
 
 
-async def enqueue(parent: Parent, url: str, *, jobs: int) -> None:
-    """Put many jobs in with one call. The time to make them counts: every caller has to."""
+async def enqueue(parent: Parent, url: str, *, jobs: int, made_before: bool) -> None:
+    """Put many jobs in with one call. Unless `made_before`, they come from a generator: the time to make them counts."""
     async with application(url) as app:
         await app.tenant_id(None)
         parent.say("ready")
         await parent.expect("go")
+        batch = made(0, jobs) if made_before else []
         began, cpu_before = time.monotonic(), time.process_time()
-        batch = made(0, jobs)
-        making_s = time.monotonic() - began
-        await app.enqueue_many(batch)
+        await app.enqueue_many(batch if made_before else (new_job(KIND, {"n": n}) for n in range(jobs)))
         ended, cpu_s = time.monotonic(), time.process_time() - cpu_before
-        parent.say("enqueued", seconds=ended - began, making_s=making_s, cpu_s=cpu_s)
+        parent.say("enqueued", seconds=ended - began, cpu_s=cpu_s)
         await parent.expect("stop")  # until then the parent may look at our backends
     parent.say("done")
 
@@ -46,7 +45,7 @@ async def enqueue_single(parent: Parent, url: str, *, jobs: int, pairs: int) -> 
     """
     async with application(url) as app:
         store, tenant_id = app.store, await app.tenant_id(None)
-        queue_ids, kind_ids, ord_base, _ = (await store.fetch(BEGIN_COPY, tenant_id, [KIND], [KIND], [0]))[0]
+        queue_ids, kind_ids, ord_base, *_ = (await store.fetch(BEGIN_COPY, tenant_id, [KIND], [KIND], [0]))[0]
         conn = await asyncpg.connect(url)
         floor = await conn.prepare(SINGLE)
         parent.say("ready")
@@ -91,5 +90,5 @@ async def line_of(app_url: str) -> tuple[int, int, int, int]:
     """(tenant, queue, kind, place in line) of the bench's own line, made if needed."""
     async with application(app_url) as app:
         tenant_id = await sessions.tenant_id(app.store, app.settings.tenant)
-        queue_ids, kind_ids, ord_base, _ = (await app.store.fetch(BEGIN_COPY, tenant_id, [KIND], [KIND], [0]))[0]
+        queue_ids, kind_ids, ord_base, *_ = (await app.store.fetch(BEGIN_COPY, tenant_id, [KIND], [KIND], [0]))[0]
         return tenant_id, queue_ids[0], kind_ids[0], ord_base

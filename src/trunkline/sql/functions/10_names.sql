@@ -1,6 +1,6 @@
 -- Names to ids, made on first use. A name is refused here once for everybody: SQL, Python and the wire.
 -- SQLSTATEs of ours: TL001 invalid input · TL002 invalid payload · TL003 bad id · TL004 not found · TL005 lease lost ·
--- TL006 quota · TL007 session lost · TL008 not retryable.
+-- TL006 quota · TL007 session lost · TL008 not retryable · TL009 must be encrypted · TL010 secret in a plain field.
 
 create or replace function trunkline.tenant_id(p_name text) returns bigint
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -44,9 +44,9 @@ begin
   loop
     perform trunkline.check_name('kind', v_name);
     -- A handler that serves every tenant left its policy under tenant 0.
-    insert into trunkline.kind (tenant_id, name, retry_limit, retry_delay_s, retry_backoff, retry_max_delay_s, retry_jitter, timeout_s, dead_letter,
+    insert into trunkline.kind (tenant_id, name, retry_limit, retry_delay_s, retry_backoff, retry_max_delay_s, retry_jitter, timeout_s, dead_letter, seals,
                                 concurrency, every_us, burst, key_concurrency, key_every_us, key_burst)
-    select p_tenant_id, v_name, k.retry_limit, k.retry_delay_s, k.retry_backoff, k.retry_max_delay_s, k.retry_jitter, k.timeout_s, k.dead_letter,
+    select p_tenant_id, v_name, k.retry_limit, k.retry_delay_s, k.retry_backoff, k.retry_max_delay_s, k.retry_jitter, k.timeout_s, k.dead_letter, k.seals,
            k.concurrency, k.every_us, k.burst, k.key_concurrency, k.key_every_us, k.key_burst
       from trunkline.kind as k where k.tenant_id = 0 and k.name = v_name
         on conflict (tenant_id, name) do nothing;

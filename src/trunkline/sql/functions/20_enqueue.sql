@@ -45,7 +45,8 @@ begin
   perform pg_current_xact_id();          -- an xid first, then the place in line
   v_ord := trunkline.ord_now();
   with body as (
-    select u.n, u.id, q.queue_id, q.gates, k.kind_id, u.priority, u.payload, u.user_id
+    select u.n, u.id, q.queue_id, q.gates, k.kind_id, u.priority, u.user_id,
+           case when k.seals & 1 = 0 then u.payload else trunkline.must_be_sealed(u.kind, u.payload) end as payload
       from unnest(p_ids, p_kinds, p_queues, p_priorities, p_payloads, p_users)
              with ordinality as u (id, kind, queue, priority, payload, user_id, n)
       join trunkline.queue as q on q.tenant_id = p_tenant_id and q.name = u.queue
@@ -81,7 +82,7 @@ begin
   end if;
   select q.queue_id, k.kind_id, q.gates into v_queue_id, v_kind_id, v_gates
     from trunkline.queue as q, trunkline.kind as k
-   where q.tenant_id = p_tenant_id and q.name = p_queue and p_priority = any (q.priorities) and k.tenant_id = p_tenant_id and k.name = p_kind;
+   where q.tenant_id = p_tenant_id and q.name = p_queue and p_priority = any (q.priorities) and k.tenant_id = p_tenant_id and k.name = p_kind and k.seals & 1 = 0;
   if v_kind_id is null then
     perform trunkline.enqueue_plain(p_tenant_id, array[p_id], array[p_kind], array[p_queue], array[p_priority], array[p_payload], array[p_user]);
     return;
@@ -99,23 +100,22 @@ begin
 end $$;
 
 -- Before a COPY of plain jobs into `job` and `ready` in the same transaction: makes the names, gives the transaction its
--- xid and answers the ids of queue and kind and the place in line to count from. `p_count` jobs are to come; a quota wants to know.
+-- xid and answers the ids of queue and kind, the place in line to count from, and whether there is a quota to ask before rows are sent.
+-- Encrypted kinds do not go by COPY: nobody would look at what is copied.
 drop function if exists trunkline.begin_copy(bigint, text[], text[], smallint[]);
 create or replace function trunkline.begin_copy(
-  p_tenant_id bigint, p_queues text[], p_kinds text[], p_priorities smallint[], p_count integer default 0,
-  out queue_ids integer[], out kind_ids integer[], out ord bigint)
+  p_tenant_id bigint, p_queues text[], p_kinds text[], p_priorities smallint[],
+  out queue_ids integer[], out kind_ids integer[], out ord bigint, out has_quota boolean)
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
-declare
-  v_gates smallint;
 begin
   perform trunkline.ensure_names(p_tenant_id, p_queues, p_kinds, p_priorities);
   perform pg_current_xact_id();
-  select array_agg(q.queue_id order by u.n), array_agg(k.kind_id order by u.n), bit_or(q.gates) into queue_ids, kind_ids, v_gates
+  select array_agg(q.queue_id order by u.n),
+         array_agg(case when k.seals & 1 <> 0 and trunkline.must_be_sealed(k.name, null) is null then null else k.kind_id end order by u.n),
+         bit_or(q.gates) & 4 <> 0
+    into queue_ids, kind_ids, has_quota
     from unnest(p_queues, p_kinds) with ordinality as u (queue, kind, n)
     join trunkline.queue as q on q.tenant_id = p_tenant_id and q.name = u.queue
     join trunkline.kind as k on k.tenant_id = p_tenant_id and k.name = u.kind;
-  if v_gates & 4 <> 0 then
-    perform trunkline.check_quota(p_tenant_id, p_count, p_count);
-  end if;
   ord := trunkline.ord_now();
 end $$;

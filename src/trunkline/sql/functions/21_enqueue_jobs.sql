@@ -118,10 +118,8 @@ declare
   v_ord bigint;
   v_firsts uuid[];
   v_holders uuid[];
-  v_queue_ids integer[];
-  v_there uuid[];
-  v_made uuid[];
-  v_rules integer;
+  v_queue_ids integer[]; v_rules integer;
+  v_there uuid[]; v_made uuid[];
 begin
   perform trunkline.check_ids(p_ids);
   perform trunkline.ensure_names(p_tenant_id, p_queues, p_kinds, p_priorities);
@@ -140,7 +138,8 @@ begin
   perform pg_current_xact_id();
   v_ord := trunkline.ord_now();
   with body as (
-    select distinct on (u.id) u.id, u.n, u.priority, u.payload, u.user_id, u.options, q.queue_id, q.gates, k.kind_id,
+    select distinct on (u.id) u.id, u.n, u.priority, u.user_id, u.options, q.queue_id, q.gates, k.kind_id,
+           case when k.seals & 1 = 0 then u.payload else trunkline.must_be_sealed(u.kind, u.payload) end as payload,
            trunkline.traits_of(u.options, u.unique_key) as traits,
            coalesce(u.run_at, v_now + make_interval(secs => (u.options ->> 'delay')::float8)) as run_at
       from unnest(p_ids, p_kinds, p_queues, p_priorities, p_payloads, p_users, p_options, p_run_ats, p_unique_keys, v_firsts, v_holders)
@@ -164,8 +163,9 @@ begin
   )
   select (select array_agg(distinct l.queue_id) from lined as l), (select array_agg(x.id) from kept as x), bit_or((b.traits & 96) | (b.gates & 4)) into v_queue_ids, v_made, v_rules from body as b;
   if v_rules <> 0 then
-    perform trunkline.enter_limits(p_tenant_id, p_ids, v_made, v_ord, v_rules);
+    perform trunkline.enter_limits(p_tenant_id, p_ids, v_made, v_ord, v_rules);                                  -- before a child may end with its parents
   end if;
+  perform trunkline.after_enqueued(p_tenant_id, p_ids, p_options, p_run_ats, v_firsts, v_holders, v_there);     -- batches and parents
   perform trunkline.wake(v_queue_ids);
   -- The holder of an idempotency key may be of this very flush and have lost its own unique key.
   return query select case when u.first <> u.id then coalesce((select f.holder from unnest(p_ids, v_holders) as f (id, holder) where f.id = u.first limit 1), u.first)

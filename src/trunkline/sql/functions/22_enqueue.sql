@@ -3,7 +3,7 @@
 --   select trunkline.enqueue('resize', '{"path": "a.png"}', '{"priority": 5, "run_at": "2027-01-01T00:00:00Z", "unique_key": "a.png"}', 'customer-001');
 -- Options: queue, priority, run_at, delay, id, user_id, retry_limit, retry_delay, retry_backoff, retry_max_delay, retry_jitter, timeout,
 -- expires_at, idempotency_key, idempotency_window, unique_key, unique_for, unique_replace, dead_letter, traceparent, limit_key, ordering_key,
--- depends_on, on_parent_failure. Durations are seconds.
+-- depends_on, on_parent_failure, batch_id, allow_secrets; schedule, scheduled_for (which schedule made it, for which due time). Durations are seconds.
 
 -- Refuses a payload that could not be stored, sent or read back. The depth is counted on the text without its strings,
 -- by taking away innermost pairs; PostgreSQL has no limit of its own but its stack.
@@ -41,7 +41,8 @@ declare
     "retry_max_delay": [0, 31536000], "retry_jitter": [0, 1], "timeout": [0.01, 2592000], "idempotency_window": [0.001, 31536000],
     "unique_for": [1, 31536000], "retry_backoff": "boolean", "unique_replace": "boolean", "queue": "name", "dead_letter": "name",
     "user_id": 500, "idempotency_key": 500, "unique_key": 500, "traceparent": 100, "id": 100, "run_at": 60, "expires_at": 60, "limit_key": 200, "ordering_key": 200,
-    "on_parent_failure": ["cancel", "fail", "run"], "depends_on": "ids"}';
+    "schedule": 200, "scheduled_for": 60,
+    "on_parent_failure": ["cancel", "fail", "run"], "depends_on": "ids", "batch_id": "id", "allow_secrets": "boolean"}';
   v_name text;
   v_value jsonb;
   v_rule jsonb;
@@ -60,6 +61,8 @@ begin
                       where jsonb_typeof(e) <> 'string' or e #>> '{}' !~ '^[0-9A-Fa-f]{8}-([0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}$') then 'an array of 1 to 1000 job ids' end
       when jsonb_typeof(v_rule) = 'array' and jsonb_typeof(v_rule -> 0) = 'string' then
         case when not v_rule @> v_value or jsonb_typeof(v_value) <> 'string' then 'to be one of ' || v_rule::text end
+      when v_rule = '"id"' then case
+        when jsonb_typeof(v_value) <> 'string' or v_value #>> '{}' !~ '^[0-9A-Fa-f]{8}-([0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}$' then 'an id' end
       when v_rule = '"name"' then case when jsonb_typeof(v_value) <> 'string' then 'text' end
       when v_rule = '"boolean"' then case when jsonb_typeof(v_value) <> 'boolean' then 'true or false' end
       when jsonb_typeof(v_rule) = 'number' then
@@ -95,27 +98,32 @@ declare
   v_options jsonb := jsonb_strip_nulls(coalesce(p_options, '{}'));
   v_kind text := trunkline.kind_name(p_kind);
   v_run_at timestamptz;
+  v_name text;
   v_kept jsonb;
   v_id uuid := trunkline.new_id();
+  v_tenant_id bigint := trunkline.tenant_id(p_tenant);
 begin
-  perform trunkline.check_payload(p_payload);
+  perform trunkline.check_payload(p_payload, case when trunkline.is_sealed(p_payload) then 1399000 else 1048576 end);
   perform trunkline.check_options(v_options);
   if v_options ? 'run_at' and v_options ? 'delay' then
     raise exception using errcode = 'TL001', message = 'run_at and delay are both given: need one of them';
   end if;
   v_run_at := trunkline.option_time('run_at', v_options ->> 'run_at');
-  v_kept := v_options - '{queue,priority,run_at,id,user_id,idempotency_key}'::text[];
-  if v_kept ? 'expires_at' then              -- kept in the one form that workers read
-    v_kept := v_kept || jsonb_build_object('expires_at',
-      to_char(trunkline.option_time('expires_at', v_kept ->> 'expires_at') at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"'));
-  end if;
+  perform trunkline.check_private(v_tenant_id, v_kind, p_payload, coalesce((v_options ->> 'allow_secrets')::boolean, false));
+  v_kept := v_options - '{queue,priority,run_at,id,user_id,idempotency_key,allow_secrets}'::text[];
+  foreach v_name in array '{expires_at,scheduled_for}'::text[] loop
+    if v_kept ? v_name then                  -- kept in the one form that workers read
+      v_kept := v_kept || jsonb_build_object(v_name,
+        to_char(trunkline.option_time(v_name, v_kept ->> v_name) at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"'));
+    end if;
+  end loop;
   if v_options ? 'id' then
     if v_options ->> 'id' !~ '^[0-9A-Fa-f]{8}-([0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}$' then
       raise exception using errcode = 'TL003', message = format('job id %L: need a UUIDv7', left(v_options ->> 'id', 80));
     end if;
     v_id := (v_options ->> 'id')::uuid;
   end if;
-  select e.id into v_id from trunkline.enqueue_jobs(trunkline.tenant_id(p_tenant),
+  select e.id into v_id from trunkline.enqueue_jobs(v_tenant_id,
     array[v_id], array[v_kind], array[coalesce(v_options ->> 'queue', v_kind)],
     array[coalesce((v_options ->> 'priority')::numeric, 0)::smallint], array[p_payload], array[v_options ->> 'user_id'],
     array[case when v_kept <> '{}' then v_kept::json end], array[v_run_at], array[v_options ->> 'idempotency_key'], array[v_options ->> 'unique_key']) as e;

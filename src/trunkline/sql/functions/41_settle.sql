@@ -165,7 +165,7 @@ begin
 end $$;
 
 -- Copies of failed jobs into the queues that were named for them, in the transaction that failed them. A copy has an id
--- of its own, the same kind and body, and says where it came from; it is a plain job there and retried by its kind's policy.
+-- of its own, the same kind and body, and says of which job it was first made; it is a plain job there and retried by its kind's policy.
 create or replace function trunkline.dead_letter(p_tenant_id bigint, p_job_ids uuid[], p_queues text[]) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -177,7 +177,7 @@ begin
   end if;
   perform trunkline.ensure_names(p_tenant_id, p_queues, '{}', array_fill(0::smallint, array[cardinality(p_queues)]));
   with copy as (
-    select trunkline.new_id() as id, j.kind_id, q.queue_id, j.payload, j.user_id, j.id as source, u.n
+    select trunkline.new_id() as id, j.kind_id, q.queue_id, j.payload, j.user_id, coalesce((j.options ->> 'dead_letter_of')::uuid, j.id) as source, u.n
       from unnest(p_job_ids, p_queues) with ordinality as u (job_id, queue, n)
       join trunkline.job as j on j.tenant_id = p_tenant_id and j.id = u.job_id
       join trunkline.queue as q on q.tenant_id = p_tenant_id and q.name = u.queue

@@ -20,11 +20,12 @@ begin
       on conflict (tenant_id) do update set queued = excluded.queued, every_us = excluded.every_us, burst = excluded.burst;
 end $$;
 
--- Refuses an enqueue of `p_new` jobs that is over the quota; `p_coming` of them are not written yet. Queued jobs are counted in their
+-- Refuses an enqueue of `p_new` jobs that is over the quota; `p_coming` are not written yet; `p_goes_on`: these belong to an enqueue whose first
+-- jobs were let in, so they are owed, not refused. Queued jobs are counted in their
 -- indexes, up to the quota and no further; enqueues that run at the same moment do not see each other, so the quota may be passed by
 -- what is under way. The rate is exact: its row stays locked until the enqueue commits (an enqueue in a long transaction makes the
 -- tenant's others wait, up to 2 s). More jobs than the burst at once are let in when nothing is owed, and then owed.
-create or replace function trunkline.check_quota(p_tenant_id bigint, p_new integer, p_coming integer) returns void
+create or replace function trunkline.check_quota(p_tenant_id bigint, p_new integer, p_coming integer, p_goes_on boolean default false) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off set enable_bitmapscan = off set jit = off set lock_timeout = '2s' as $$
 declare
   v_quota trunkline.quota;
@@ -48,7 +49,7 @@ begin
     v_now := trunkline.now();
     -- One job passes while tat <= now + burst x every; of many, the one that the burst still covers stands for all.
     v_owed_us := extract(epoch from greatest(v_quota.tat, v_now) - v_now) * 1000000 + v_quota.every_us * least(p_new - 1, v_quota.burst);
-    if v_owed_us > v_quota.burst * v_quota.every_us then
+    if v_owed_us > v_quota.burst * v_quota.every_us and not p_goes_on then
       raise exception using errcode = 'TL006', detail = ((v_owed_us - v_quota.burst * v_quota.every_us) / 1000000)::float8::text,
         message = format('the tenant may enqueue %s jobs a second and is over it: try again in %s s', round(1000000.0 / v_quota.every_us, 3), round((v_owed_us - v_quota.burst * v_quota.every_us) / 1000000, 3));
     end if;

@@ -83,6 +83,7 @@ begin
   alive := trunkline.renew(p_session_id, p_ttl_s);
   perform trunkline.promote(1000);
   perform trunkline.rescue(p_session_id);
+  perform trunkline.follow_up(p_session_id);
   perform trunkline.mend_limits(p_session_id);
   xmin := pg_snapshot_xmin(pg_current_snapshot())::text::bigint;
   select extract(epoch from min(d.run_at) - v_now) into due_in_s from trunkline.deferred as d where d.run_at is not null;

@@ -86,6 +86,8 @@ declare
   v_blocked uuid[];
   v_back uuid[];
   v_queue_ids integer[];
+  v_children uuid[];
+  v_states smallint[];
 begin
   perform pg_current_xact_id();
   v_ord := trunkline.ord_now();
@@ -116,13 +118,17 @@ begin
            trunkline.traits_of(j.options, case when j.options ->> 'unique_for' is null then j.options ->> 'unique_key' end)
       from gone as g
      cross join lateral (select j.queue_id, j.options from trunkline.job as j where j.tenant_id = p_tenant_id and j.id = g.job_id limit 1) as j
-    returning job_id, queue_id
+    returning job_id, queue_id, traits
   )
-  select array_agg(l.job_id), array_agg(distinct l.queue_id) into v_back, v_queue_ids from lined as l;
+  select array_agg(l.job_id), array_agg(distinct l.queue_id), array_agg(l.job_id) filter (where l.traits & 2 <> 0), array_agg(g.state) filter (where l.traits & 2 <> 0)
+    into v_back, v_queue_ids, v_children, v_states from lined as l join gone as g on g.job_id = l.job_id;
   -- A key that was taken for a job which somebody else retried meanwhile would never be freed.
   delete from trunkline.unique_key as u
    where u.tenant_id = p_tenant_id and u.job_id = any (p_job_ids) and u.expires_at is null and u.job_id <> all (coalesce(v_back, '{}'))
      and exists (select from trunkline.outcome as o where o.tenant_id = p_tenant_id and o.job_id = u.job_id);
+  if v_children is not null then
+    perform trunkline.rejoin_batches(p_tenant_id, v_children, v_states);
+  end if;
   if v_back is not null then
     perform trunkline.enter_limits(p_tenant_id, v_back, v_back, v_ord, 96);       -- one that was cancelled goes to the end of its ordering key
     perform trunkline.wake(v_queue_ids);
@@ -164,14 +170,17 @@ begin
     returning traits into v_traits;
     get diagnostics v_moved = row_count;
     exit when v_moved > 0;
-    -- A job that waits for a limiter leaves its line, and keeps its place in the queue where it is to run at once.
+    -- A job that waits for a limiter leaves its line, and keeps its place in the queue where it is to run at once; one that waits for
+    -- parents goes on waiting.
     update trunkline.deferred as d
-       set run_at = p_run_at, limiter_id = null, ord = case when v_is_past then d.ord end, reason = case d.reason when 'limited' then 'scheduled' else d.reason end
+       set run_at = case d.reason when 'waiting' then null else p_run_at end, limiter_id = null, ord = case when v_is_past then d.ord end,
+           reason = case d.reason when 'limited' then 'scheduled' else d.reason end
      where d.tenant_id = p_tenant_id and d.job_id = p_job_id
     returning d.traits into v_traits;
     get diagnostics v_moved = row_count;
     exit when v_moved > 0 or v_is_past;
   end loop;
+  update trunkline.dependency as e set run_at = p_run_at where e.tenant_id = p_tenant_id and e.child_id = p_job_id;    -- one that waits: once it is released
   if v_traits & 16 <> 0 then                                           -- the slot that was kept for it is somebody else's now
     update trunkline.deferred as d set traits = d.traits & ~16::smallint where d.tenant_id = p_tenant_id and d.job_id = p_job_id;
     perform trunkline.leave_limits(p_tenant_id, array[p_job_id], '{}');
@@ -218,13 +227,18 @@ begin
   return v_count;
 end $$;
 
--- Pauses or resumes a queue; its jobs stay where they are. True: it was in the other state.
+-- Pauses or resumes a queue; its jobs stay where they are. True: it was in the other state. A queue may be paused before its
+-- first job comes: it is made then. Resuming makes none.
 create or replace function trunkline.pause_queue(p_tenant_id bigint, p_queue text, p_paused boolean) returns boolean
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   v_id integer;
 begin
-  perform trunkline.ensure_names(p_tenant_id, array[p_queue], '{}', '{0}');
+  if p_paused then
+    perform trunkline.ensure_names(p_tenant_id, array[p_queue], '{}', '{0}');
+  elsif not exists (select from trunkline.queue as q where q.tenant_id = p_tenant_id and q.name = p_queue) then
+    raise exception using errcode = 'TL004', message = format('there is no queue %L in this tenant', left(p_queue, 80));
+  end if;
   update trunkline.queue as q set paused_at = case when p_paused then trunkline.now() end
    where q.tenant_id = p_tenant_id and q.name = p_queue and (q.paused_at is null) = p_paused
   returning q.queue_id into v_id;

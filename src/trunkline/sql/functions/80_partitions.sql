@@ -31,86 +31,119 @@ begin
   return v_made;
 end $$;
 
--- Whether a job of this slice is still live, or finished at or after `p_before`.
-create or replace function trunkline.is_slice_busy(p_low uuid, p_high uuid, p_before timestamptz) returns boolean
+-- From and to of a slice: of its partition of `job`, or as they were noted when it began to leave.
+create or replace function trunkline.slice_bounds(p_suffix text, out low uuid, out high uuid)
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  select b.bound[1]::uuid, b.bound[2]::uuid into low, high from pg_class as c
+   cross join lateral (select regexp_match(pg_get_expr(c.relpartbound, c.oid), 'FROM \(''([0-9a-f-]+)''\) TO \(''([0-9a-f-]+)''\)') as bound) as b
+   where c.oid = to_regclass(format('trunkline.%I', 'job' || p_suffix));
+  if low is null then
+    select s.low, s.high into low, high from trunkline.slice as s where s.suffix = p_suffix;
+  end if;
+end $$;
+
+-- Every slice that jobs are read from.
+create or replace function trunkline.slices() returns table (suffix text, low uuid, high uuid)
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+  select substr(c.relname, 4), b.low, b.high
+    from pg_inherits as i join pg_class as c on c.oid = i.inhrelid
+   cross join lateral trunkline.slice_bounds(substr(c.relname, 4)) as b
+   where i.inhparent = 'trunkline.job'::regclass and not i.inhdetachpending
+   order by b.low
+$$;
+
+-- Whether a job of this slice is still to be done.
+create or replace function trunkline.is_slice_live(p_low uuid, p_high uuid) returns boolean
 language sql security definer set search_path = pg_catalog, pg_temp as $$
   select exists (select from trunkline.ready as r where r.job_id >= p_low and r.job_id < p_high)
       or exists (select from trunkline.deferred as d where d.job_id >= p_low and d.job_id < p_high)
       or exists (select from trunkline.lease as l where l.job_id >= p_low and l.job_id < p_high)
-      or exists (select from trunkline.outcome as o where o.job_id >= p_low and o.job_id < p_high and o.finished_at >= p_before)
 $$;
 
--- Slices past retention: every job in them was created before `p_retention_s` ago, none is still live and none finished later.
-create or replace function trunkline.old_partitions(p_retention_s float8) returns table (name text, suffix text)
+-- Whether a slice is still needed: one of its jobs is live, or ended too lately for its queue or the installation.
+create or replace function trunkline.is_slice_needed(p_low uuid, p_high uuid, p_retention_s float8) returns boolean
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  v_before timestamptz := trunkline.now() - make_interval(secs => p_retention_s);
-  v_part record;
-  v_busy boolean;
+  v_now timestamptz := trunkline.now();
+  v_longest float8;
 begin
-  for v_part in
-    select c.relname, b.bound[1]::uuid as low, b.bound[2]::uuid as high
-      from pg_inherits as i join pg_class as c on c.oid = i.inhrelid
-     cross join lateral (select regexp_match(pg_get_expr(c.relpartbound, c.oid), 'FROM \(''([0-9a-f-]+)''\) TO \(''([0-9a-f-]+)''\)') as bound) as b
-     where i.inhparent = 'trunkline.job'::regclass and trunkline.id_time(b.bound[2]::uuid) < v_before
-  loop
-    v_busy := trunkline.is_slice_busy(v_part.low, v_part.high, v_before);
-    if not v_busy then
-      name := v_part.relname;
-      suffix := substr(v_part.relname, 4);
-      return next;
-    end if;
-  end loop;
-end $$;
-
--- Drops one slice of job, outcome and attempt and what the keys and logs kept of its jobs; false: it is in use after all, the
--- duty comes again. Locks first and looks again then: a job retried by hand meanwhile must keep its body. A lock that does not
--- come within 2 s is given up rather than queue everybody behind it.
-create or replace function trunkline.drop_partition(p_suffix text, p_retention_s float8) returns boolean
-language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '500ms' as $$
-declare
-  v_low uuid;
-  v_high uuid;
-begin
-  begin
-    execute format('lock table trunkline.%I, trunkline.%I, trunkline.%I in access exclusive mode', 'outcome' || p_suffix, 'job' || p_suffix, 'attempt' || p_suffix);
-  exception when lock_not_available or deadlock_detected then
-    return false;
-  end;
-  select b.bound[1]::uuid, b.bound[2]::uuid into v_low, v_high from pg_class as c
-   cross join lateral (select regexp_match(pg_get_expr(c.relpartbound, c.oid), 'FROM \(''([0-9a-f-]+)''\) TO \(''([0-9a-f-]+)''\)') as bound) as b
-   where c.oid = format('trunkline.%I', 'job' || p_suffix)::regclass;
-  if trunkline.is_slice_busy(v_low, v_high, trunkline.now() - make_interval(secs => p_retention_s)) then
-    return false;
+  if trunkline.is_slice_live(p_low, p_high) then
+    return true;
   end if;
-  delete from trunkline.idempotency as i where i.job_id >= v_low and i.job_id < v_high;
-  delete from trunkline.unique_key as u where u.job_id >= v_low and u.job_id < v_high;
-  delete from trunkline.ordering as o where o.job_id >= v_low and o.job_id < v_high;
-  delete from trunkline.checkpoint as c where c.job_id >= v_low and c.job_id < v_high;
-  delete from trunkline.job_log as l where l.job_id >= v_low and l.job_id < v_high;
-  execute format('drop table trunkline.%I', 'attempt' || p_suffix);
-  execute format('drop table trunkline.%I', 'outcome' || p_suffix);
-  execute format('drop table trunkline.%I', 'job' || p_suffix);
-  return true;
+  select greatest(max(k), p_retention_s) into v_longest from trunkline.queue as q cross join lateral unnest(q.keep_s) as k;
+  if not exists (select from trunkline.outcome as o
+                  where o.job_id >= p_low and o.job_id < p_high and o.finished_at >= v_now - make_interval(secs => v_longest)) then
+    return false;                                       -- without looking up any job's queue
+  end if;
+  return exists (
+    select from trunkline.outcome as o
+      join trunkline.job as j on j.tenant_id = o.tenant_id and j.id = o.job_id
+      join trunkline.queue as q on q.tenant_id = j.tenant_id and q.queue_id = j.queue_id
+     where o.job_id >= p_low and o.job_id < p_high and j.id >= p_low and j.id < p_high
+       and o.finished_at >= v_now - make_interval(secs => coalesce(q.keep_s[o.state], p_retention_s)));
 end $$;
+drop function if exists trunkline.is_slice_busy(uuid, uuid, timestamptz);
 
--- The hourly round: slices ahead, old slices away, keys whose window is over. Answers what it did, for the log.
+-- Slices past retention: every job in them was created before `p_retention_s` ago, and none is needed.
+drop function if exists trunkline.old_partitions(float8);
+create or replace function trunkline.old_slices(p_retention_s float8) returns setof text
+language sql security definer set search_path = pg_catalog, pg_temp as $$
+  select s.suffix from trunkline.slices() as s
+   where trunkline.id_time(s.high) < trunkline.now() - make_interval(secs => p_retention_s)
+     and not trunkline.is_slice_needed(s.low, s.high, p_retention_s)
+$$;
+
+-- The hourly round for those who have SQL alone; a worker does the same by `begin_history`, statement by statement.
+-- Slices ahead, old slices away, rows past a shorter retention away (20,000 looked at), keys whose window is over.
+drop function if exists trunkline.keep_history(integer, float8, integer);
 create or replace function trunkline.keep_history(p_session_id integer, p_retention_s float8, p_days integer)
-returns table (made integer, dropped integer, keys integer)
+returns table (made integer, dropped integer, keys integer, deleted integer)
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  v_old record;
+  v_suffix text;
 begin
-  made := 0; dropped := 0; keys := 0;
+  dropped := 0;
   if not trunkline.take_duty('retention', 3600, p_session_id) then
     return;
   end if;
   made := trunkline.make_partitions(p_days);
-  for v_old in select * from trunkline.old_partitions(p_retention_s) loop
-    dropped := dropped + trunkline.drop_partition(v_old.suffix, p_retention_s)::integer;
+  for v_suffix in select s.suffix from trunkline.slice as s where s.leaving_since is not null union select trunkline.old_slices(p_retention_s) loop
+    dropped := dropped + trunkline.drop_partition(v_suffix, p_retention_s)::integer;
   end loop;
-  delete from trunkline.idempotency as i where i.expires_at <= trunkline.now();
-  get diagnostics keys = row_count;
-  delete from trunkline.unique_key as u where u.expires_at <= trunkline.now();
+  deleted := (trunkline.sweep(p_retention_s, 20000)).deleted;
+  keys := trunkline.sweep_keys(p_retention_s);
   return next;
+end $$;
+
+-- What a worker asks each minute; one caller of all gets an answer. `leaving`: slices to let go, step by step (82).
+create or replace function trunkline.begin_history(p_session_id integer, p_retention_s float8, p_days integer)
+returns table (made integer, keys integer, leaving text[])
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  if not trunkline.take_duty('history', 50, p_session_id) then
+    return;
+  end if;
+  made := 0; keys := 0;
+  leaving := array(select s.suffix from trunkline.slice as s where s.leaving_since is not null);
+  if trunkline.take_duty('retention', 3600, p_session_id) then
+    made := trunkline.make_partitions(p_days);
+    keys := trunkline.sweep_keys(p_retention_s);
+    leaving := array(select unnest(leaving) union select trunkline.old_slices(p_retention_s));
+  end if;
+  return next;
+end $$;
+
+-- Frees keys whose window is over, and forgets firings and batches that are long over; answers how many idempotency keys.
+create or replace function trunkline.sweep_keys(p_retention_s float8) returns integer
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  v_count integer;
+begin
+  delete from trunkline.idempotency as i where i.expires_at <= trunkline.now();
+  get diagnostics v_count = row_count;
+  delete from trunkline.unique_key as u where u.expires_at <= trunkline.now();
+  perform trunkline.drop_firings(p_retention_s);
+  perform trunkline.forget_batches(p_retention_s);
+  return v_count;
 end $$;

@@ -21,7 +21,8 @@ select j.tenant_id, j.id, q.name as queue, k.name as kind, j.user_id, j.created_
   left join trunkline.outcome as o on o.tenant_id = j.tenant_id and o.job_id = j.id
   left join trunkline.lease as l on l.tenant_id = j.tenant_id and l.job_id = j.id
   left join trunkline.ready as r on r.tenant_id = j.tenant_id and r.job_id = j.id
-  left join trunkline.deferred as d on d.tenant_id = j.tenant_id and d.job_id = j.id;
+  left join trunkline.deferred as d on d.tenant_id = j.tenant_id and d.job_id = j.id
+ where o.job_id is not null or l.job_id is not null or r.job_id is not null or d.job_id is not null;   -- else its history is just leaving
 
 -- Live counts per queue: index-only counts of small tables, no counter row.
 create or replace view trunkline.queues with (security_invoker = true) as
@@ -32,3 +33,14 @@ select q.tenant_id, q.queue_id, q.name, q.paused_at,
        (select count(*) from trunkline.outcome as o join trunkline.job as j on j.tenant_id = o.tenant_id and j.id = o.job_id
          where o.tenant_id = q.tenant_id and o.state = 2 and j.queue_id = q.queue_id) as failed
   from trunkline.queue as q;
+
+-- Batches with their counts at this moment.
+create or replace view trunkline.batches with (security_invoker = true) as
+select b.tenant_id, b.batch_id as id, b.name,
+       case when b.done_at is not null then 'done' when b.cancelled_at is not null then 'cancelling' when b.sealed_at is null then 'open' else 'running' end as state,
+       b.total + d.total as total, b.completed + d.completed as completed, b.failed + d.failed as failed, b.cancelled + d.cancelled as cancelled,
+       b.created_at, b.sealed_at, b.done_at, b.cancelled_at, b.success_job, b.complete_job
+  from trunkline.batch as b
+ cross join lateral (select coalesce(sum(d.total), 0)::integer as total, coalesce(sum(d.completed), 0)::integer as completed,
+                            coalesce(sum(d.failed), 0)::integer as failed, coalesce(sum(d.cancelled), 0)::integer as cancelled
+                       from trunkline.batch_delta as d where d.tenant_id = b.tenant_id and d.batch_id = b.batch_id) as d;

@@ -1,0 +1,84 @@
+"""`trunkline keys`: make encryption keys, see what they encrypt, put everything under the newest.
+
+Always true: a key is printed by `generate` and by nothing else; `rotate` can be stopped at any time and run again.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from trunkline.cli import show
+from trunkline.cli.options import Json
+from trunkline.cli.run import carry_out
+
+if TYPE_CHECKING:
+    from trunkline.engine.privacy import KeyReport
+
+TELL_EVERY_S = 1.0
+keys = typer.Typer(no_args_is_help=True, help="Keys that encrypt payloads and results.")
+
+
+@keys.command()
+def generate(as_json: Json = False) -> None:
+    """Print a new key. Put it first in TRUNKLINE_ENCRYPTION_KEYS and keep the older ones behind it."""
+    import secrets
+    from base64 import urlsafe_b64encode
+
+    key = urlsafe_b64encode(secrets.token_bytes(32)).decode()
+    if as_json:
+        show.emit({"key": key})
+        return
+    show.say(key)
+    show.hint("Set it everywhere first as the last of TRUNKLINE_ENCRYPTION_KEYS, then as the first; then: trunkline keys rotate")
+
+
+@keys.command()
+def check(as_json: Json = False) -> None:
+    """Count what is encrypted with which key, in all tenants; exit code 1 when there is something that none of them opens."""
+    _answer(carry_out(_walk(moves=False, as_json=as_json), as_json=as_json), as_json=as_json)
+
+
+@keys.command()
+def rotate(as_json: Json = False) -> None:
+    """Encrypt anew, with the first key, what an older one encrypted, in all tenants; exit code 1 as for check."""
+    _answer(carry_out(_walk(moves=True, as_json=as_json), as_json=as_json), as_json=as_json)
+
+
+async def _walk(*, moves: bool, as_json: bool) -> KeyReport:
+    from trunkline.cli.reach import application
+
+    told_at = time.monotonic()
+
+    def tell(report: KeyReport) -> None:
+        nonlocal told_at
+        if not as_json and sys.stderr.isatty() and time.monotonic() - told_at > TELL_EVERY_S:
+            told_at = time.monotonic()
+            show.hint(f"{report.rows:,} rows looked at, {sum(report.by_key.values()):,} encrypted, {report.moved:,} rotated")
+
+    async with application(as_json=as_json) as app:
+        return await (app.privacy.rotate(tell) if moves else app.privacy.check(tell))
+
+
+def _answer(report: KeyReport, *, as_json: bool) -> None:
+    values = [{"what": what, "key": key or None, "count": count} for (what, key), count in sorted(report.by_key.items())]
+    if as_json:
+        show.emit({"rows": report.rows, "values": values, "rotated": report.moved, "unreadable": report.unreadable})
+    elif not values:
+        show.hint(f"Nothing is encrypted among {report.rows:,} rows.")
+    else:
+        show.draw(show.table(("what", "key", "count"), map(_row, values), right=("count",)))
+        if report.moved:
+            show.say(f"{show.count(report.moved, 'value')} rotated to the first key.")
+        for job_id in report.unreadable[:10]:
+            show.say(f"{job_id}  is opened by none of these keys", style="red", stderr=True)
+    if report.unreadable:
+        raise typer.Exit(1)
+
+
+def _row(value: dict[str, Any]) -> list[Any]:
+    key = value["key"]
+    return [value["what"], "none of ours" if key is None else "first" if key == 1 else f"number {key}", f"{value['count']:,}"]

@@ -1,0 +1,79 @@
+"""Jobs that follow each other, put in together: `app.flows`.
+
+Always true: all of a flow is there, or nothing of it. Any graph can be sent: `new_job` gives ids up front, and `depends_on` takes them.
+Called by: app. Calls: store.batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from trunkline.engine.patience import patiently
+from trunkline.engine.producer import Enqueued
+from trunkline.engine.reach import Reach
+from trunkline.errors import InvalidInput
+from trunkline.model import NewJob
+from trunkline.model.family import after, parents_first
+from trunkline.store import batches as store_batches
+from trunkline.store import foreign, sessions
+
+MOST = 10_000
+
+
+class Flows:
+    """Chains, fans and other graphs of jobs."""
+
+    def __init__(self, reach: Reach) -> None:
+        self._reach = reach
+
+    async def chain(self, *steps: NewJob | Sequence[NewJob], tenant: str | None = None, connection: Any = None) -> list[list[UUID]]:
+        """Put in steps that follow each other: each job waits for every job of the step before.
+
+        A step is a job, or a list of jobs that run beside each other: `chain(fetch, [a, b, c], merge)` fans out and in again.
+        Returns:
+            The ids of each step; where a key was held, the holder's.
+        """
+        flat: list[NewJob] = []
+        sizes: list[int] = []
+        before: list[UUID] = []
+        for step in steps:
+            jobs = [step] if isinstance(step, NewJob) else list(step)
+            if not jobs:
+                raise InvalidInput(f"step {len(sizes)} of the chain is empty: leave it out.")
+            flat += [after(job, before) for job in jobs]
+            sizes.append(len(jobs))
+            before = [job.id for job in jobs]
+        answers = iter(await self.send(flat, tenant=tenant, connection=connection))
+        return [[next(answers).id for _ in range(size)] for size in sizes]
+
+    async def send(self, jobs: Sequence[NewJob], *, tenant: str | None = None, connection: Any = None) -> list[Enqueued]:
+        """Put in up to 10,000 jobs that may wait for each other, in any order, all or none.
+
+        Raises:
+            InvalidInput: some wait for each other in a circle; names their ids.
+            NotFound: a parent is neither among them nor in the database.
+        """
+        if len(jobs) > MOST:
+            raise InvalidInput(f"{len(jobs):,} jobs in one flow: {MOST:,} is the most.")
+        if not jobs:
+            return []
+        order = parents_first(jobs)
+        ordered = [jobs[at] for at in order]
+        store = await self._reach.open()
+        if connection is not None:
+            wanted = tenant or self._reach.settings.tenant
+            ((tenant_id,),) = await foreign.rows(connection, store.sql(sessions.TENANT_ID), (wanted,), ("text",))
+            ordered = [*await self._reach.sealing.asked(store, tenant_id, ordered)]
+            arguments = (tenant_id, *(list(column) for column in store_batches.columns(ordered)))
+            rows = await foreign.rows(connection, store.sql(store_batches.TOGETHER), arguments, store_batches.TOGETHER_TYPES)
+            done = [(UUID(str(row[0])), bool(row[1])) for row in rows]
+        else:
+            tenant_id = await self._reach.tenant_id(tenant)
+            timeout_s = self._reach.settings.command_timeout_s
+            done = await self._reach.sealing.sending(
+                store, tenant_id, ordered, lambda jobs: patiently(lambda: store_batches.enqueue_together(store, tenant_id, jobs), timeout_s)
+            )
+        answers = dict(zip(order, done, strict=True))
+        return [Enqueued(*answers[at]) for at in range(len(jobs))]

@@ -1,0 +1,41 @@
+"""What a bulk enqueue reads from its caller, a piece at a time.
+
+Always true: every job comes out once and in its order; no more is read ahead than one piece, so a caller's iterator may be
+endless or slow to make its jobs.
+Called by: engine.producer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+
+from trunkline.model import NewJob
+
+PIECE = 1000  # jobs: what one function call takes
+
+
+class Intake:
+    """Jobs in pieces; `piece` is the next one, [] at the end."""
+
+    def __init__(self, jobs: Iterable[NewJob], *, is_plain: Callable[[NewJob], bool] = lambda job: job.is_plain) -> None:
+        self._is_plain = is_plain
+        self._jobs = iter(jobs)
+        self.piece: list[NewJob] = []
+        self.step()
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the next piece can be copied."""
+        return all(map(self._is_plain, self.piece))
+
+    def step(self) -> None:
+        """Go on to the next piece."""
+        self.piece = list(islice(self._jobs, PIECE))
+
+    def plain(self, most: int, taken: list[NewJob]) -> Iterator[NewJob]:
+        """Jobs of the next pieces as long as those are plain, about `most`; each piece is noted in `taken` before its first job."""
+        while self.piece and len(taken) < most and self.is_plain:
+            taken += self.piece
+            yield from self.piece
+            self.step()

@@ -1,0 +1,43 @@
+"""What the gateway asks of the application it belongs to. `app.Trunkline` is one."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+from uuid import UUID
+
+from trunkline.engine import Enqueued, Sealing
+from trunkline.model import JobView
+from trunkline.settings import Settings
+
+
+class Services(Protocol):
+    """Jobs of a tenant, by its name."""
+
+    settings: Settings
+
+    @property
+    def sealing(self) -> Sealing:
+        """What encrypts jobs, and what remote workers answer."""
+        ...
+
+    async def enqueue_checked(
+        self, kind: str, payload: Any = None, *, tenant: str | None = None, connection: Any = None, **options: Any
+    ) -> Enqueued:
+        """Put one job in."""
+        ...
+
+    async def get(self, job_id: UUID | str, *, tenant: str | None = None) -> JobView:
+        """Where a job stands; NotFound."""
+        ...
+
+    async def cancel(self, job_id: UUID | str, *, reason: str = "cancelled by request", tenant: str | None = None) -> bool:
+        """Cancel a job; False: it had ended."""
+        ...
+
+    async def queue_size(self, queue: str, before: str = "active", *, tenant: str | None = None) -> int:
+        """Jobs in states before `before`."""
+        ...
+
+    async def idempotency_holder(self, kind: str, key: str, *, tenant: str | None = None) -> UUID | None:
+        """The job that holds an idempotency key."""
+        ...

@@ -1,0 +1,92 @@
+"""`trunkline gateway`: opened, reached, stopped, killed."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+from websockets.sync.client import ClientConnection, connect
+
+from tests.cli.conftest import Cli, Start
+from tests.cli.program import Program
+
+
+def ready(program: Program) -> int:
+    """The port it listens on."""
+    program.until('"ready"')
+    return int(json.loads(program.said.splitlines()[0])["port"])
+
+
+class Caller:
+    """A client that does one thing at a time."""
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self.socket = socket
+        self.ready = self.until("client_ready")
+
+    def until(self, kind: str) -> Any:
+        """The data of the next message of a type; others are passed over."""
+        while True:
+            message = json.loads(self.socket.recv(30))
+            if message["type"] == kind:
+                return message["data"]
+
+    def ask(self, call: str, /, **fields: Any) -> Any:
+        """The answer to a call."""
+        self.socket.send(json.dumps({"id": 1, "type": call, "data": fields}))
+        return self.until("reply")
+
+
+@pytest.fixture
+def call(token: str) -> Iterator[Callable[[int], Caller]]:
+    """Connect to the gateway on a port."""
+    with ExitStack() as open_sockets:
+        header = {"Authorization": f"Bearer {token}"}
+        yield lambda port: Caller(open_sockets.enter_context(connect(f"ws://127.0.0.1:{port}/ws/raw", additional_headers=header)))
+
+
+@pytest.fixture
+async def token(cli: Cli) -> str:
+    """Of the default tenant."""
+    return str((await cli("tokens", "create", "--json")).json["token"])
+
+
+async def test_it_opens_a_port_and_closes_it_when_asked(start: Start, call: Callable[[int], Caller]):
+    """What a worker holds is handed back; the worker is told to come back."""
+    program = start("gateway", "--port", "0", "--json")
+    caller = call(ready(program))
+    caller.ask("register_worker", jobName="work")
+    job_id = caller.ask("send_job", name="work", data={})["jobId"]
+    assert job_id == caller.until("work_request")["id"]
+    program.signal(signal.SIGTERM)
+
+    assert "the gateway is shutting down" == caller.until("error")
+    assert 0 == program.end() and '"handedBack":1' in program.said
+
+
+async def test_jobs_of_a_gateway_that_was_killed_are_offered_again_by_another(start: Start, call: Callable[[int], Caller]):
+    """Within ten seconds, as those of any worker process."""
+    first, second = start("gateway", "--port", "0", "--json"), start("gateway", "--port", "0", "--json")
+    worker, other = call(ready(first)), call(ready(second))
+    worker.ask("register_worker", jobName="work")
+    job_id = worker.ask("send_job", name="work", data={})["jobId"]
+    worker.until("work_request")
+    worker.ask("job_started", jobName="work", jobId=job_id)
+    other.ask("register_worker", jobName="work")
+    first.process.kill()
+    request = other.until("work_request")
+
+    assert (job_id, 2) == (request["id"], request["attempt"])
+    assert "ok" == other.ask("job_completed", jobName="work", jobId=job_id)["status"]
+
+
+async def test_production_does_not_start_while_the_test_token_is_live(cli: Cli, start: Start):
+    """Everybody knows it."""
+    await cli("tokens", "import", "test-customer-token-123", "--tenant", "customer-001")
+    program = start("gateway", "--port", "0")
+
+    assert 1 == program.end() and "trunkline tokens deactivate" in program.complained and "Traceback" not in program.complained

@@ -1,0 +1,8 @@
+"""Handlers that run in processes of their own, so they stand in a module of their own."""
+
+from __future__ import annotations
+
+
+def echo(payload: dict) -> dict:
+    """What came in."""
+    return payload
