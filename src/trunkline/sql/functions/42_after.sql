@@ -2,7 +2,7 @@
 -- Lock order of every path: ready, deferred and lease rows of the jobs themselves, then unique keys, then children that wait for them,
 -- then limiters, then batches.
 
--- Jobs that ended: completed (1), failed (2) or cancelled (3). Arrays in parallel.
+-- Jobs that ended: completed (1), failed (2) or cancelled (3); or (0) whose lease alone ended, with no trait but 8. Arrays in parallel.
 create or replace function trunkline.after_ended(p_tenant_id bigint, p_job_ids uuid[], p_traits smallint[], p_states smallint[]) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
