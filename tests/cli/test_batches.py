@@ -28,9 +28,10 @@ async def test_batches_are_listed_and_shown(cli: Cli, queue: Queue):
 
 async def test_an_unknown_batch_is_said(cli: Cli, queue: Queue):
     """As a job of another tenant would be."""
-    answer = await cli("batches", "show", UNKNOWN, "--json")
+    answer, no_id = await cli("batches", "show", UNKNOWN, "--json"), await cli("batches", "show", "nope")
 
     assert 1 == answer.code and '"code":"not_found"' in answer.err
+    assert "batch id 'nope': need a UUID" in no_id.err
 
 
 async def test_no_batch_yet_is_said_beside_the_answer(cli: Cli):

@@ -116,8 +116,8 @@ class Batches:
 
     async def get(self, batch_id: UUID | str, *, tenant: str | None = None) -> BatchView:
         """Where a batch stands; NotFound when this tenant has no such batch."""
-        identity = as_uuid(batch_id)
-        found = await store_batches.get(await self._reach.open(), await self._reach.tenant_id(tenant), identity)
+        identity = as_uuid(batch_id, "batch")
+        found = await store_batches.get(await self._reach.open(), await self._reach.known_tenant_id(tenant), identity)
         if found is None:
             raise NotFound(f"batch {identity}: this tenant has no such batch. A batch goes when its retention is over.")
         return found
@@ -126,8 +126,8 @@ class Batches:
         self, *, limit: int = 20, before: UUID | str | None = None, only_open: bool = False, tenant: str | None = None
     ) -> list[BatchView]:
         """Batches, newest first; `before`: older than this one; `only_open`: those that are not done."""
-        earlier = None if before is None else as_uuid(before)
-        tenant_id = await self._reach.tenant_id(tenant)
+        earlier = None if before is None else as_uuid(before, "batch")
+        tenant_id = await self._reach.known_tenant_id(tenant)
         return await store_batches.batches(await self._reach.open(), tenant_id, before=earlier, only_open=only_open, limit=limit)
 
     async def wait(self, batch_id: UUID | str, timeout: float | None = None, *, tenant: str | None = None) -> BatchView:
@@ -153,7 +153,7 @@ class Batches:
 
     async def seal(self, batch_id: UUID | str, *, tenant: str | None = None) -> None:
         """Say that no more jobs come: the batch is done when all it has have ended."""
-        identity, tenant_id, store = as_uuid(batch_id), await self._reach.tenant_id(tenant), await self._reach.open()
+        identity, tenant_id, store = as_uuid(batch_id, "batch"), await self._reach.known_tenant_id(tenant), await self._reach.open()
         await patiently(lambda: store_batches.seal(store, tenant_id, identity), self._reach.settings.command_timeout_s)
 
     async def cancel(self, batch_id: UUID | str, *, reason: str = "its batch was cancelled", tenant: str | None = None) -> tuple[int, int]:
@@ -161,7 +161,7 @@ class Batches:
 
         Nobody can join the batch any more. It may be said again: what ended stays as it is.
         """
-        identity, tenant_id, store = as_uuid(batch_id), await self._reach.tenant_id(tenant), await self._reach.open()
+        identity, tenant_id, store = as_uuid(batch_id, "batch"), await self._reach.known_tenant_id(tenant), await self._reach.open()
         cancelled = requested = 0
         after: UUID | None = None
         while True:

@@ -52,7 +52,11 @@ def encode(value: Any, *, what: str = "payload", max_bytes: int = 1024 * 1024, s
         _check(value, what, 1, secrets)
         text = _encode(value)
     except SecretInPayload:
-        plain = msgspec.json.decode(value.encode()) if value.__class__ is JsonText else msgspec.to_builtins(value, enc_hook=_plain, str_keys=True)
+        plain = (
+            msgspec.json.decode(value.encode())
+            if value.__class__ is JsonText
+            else msgspec.to_builtins(value, enc_hook=_plain, str_keys=True)
+        )
         raise secrets.refusal(plain, what) from None
     except (TypeError, ValueError, OverflowError, RecursionError, msgspec.DecodeError) as error:
         raise InvalidPayload(f"{what} is not JSON: {error}. Send objects, arrays, strings, finite numbers, true, false and null.") from None
