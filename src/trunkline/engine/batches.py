@@ -74,7 +74,7 @@ class Batches:
         """
         calls = (callback("on_success", on_success), callback("on_complete", on_complete))
         batch_id = new_id()
-        children = checked(jobs, batch_id, max_bytes=self._reach.settings.payload_max_bytes)
+        children = await checked(jobs, batch_id, self._reach, tenant)
         if len(children) > MOST:
             raise InvalidInput(f"{len(children):,} jobs in one batch: {MOST:,} is the most at once. Open the batch and add them in parts.")
         order = parents_first(children)
@@ -197,7 +197,7 @@ class OpenBatch:
 
     async def add(self, jobs: Iterable[Given], *, connection: Any = None) -> Sequence[Enqueued]:
         """Add jobs, in their order; each thousand is a transaction of its own."""
-        children = checked(jobs, self.id, max_bytes=self._reach.settings.payload_max_bytes)
+        children = await checked(jobs, self.id, self._reach, self._tenant)
         return await self._reach.enqueue_many(children, tenant=self._tenant, connection=connection)
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -212,14 +212,14 @@ class OpenBatch:
             log.warning("batch.left_open", batch_id=str(self.id), error=str(failed))
 
 
-def checked(jobs: Iterable[Given], batch_id: UUID, *, max_bytes: int) -> list[NewJob]:
-    """The jobs as children of the batch; an error names the place of the job."""
+async def checked(jobs: Iterable[Given], batch_id: UUID, reach: Reach, tenant: str | None) -> list[NewJob]:
+    """The jobs as children of the batch, by the settings of the application; an error names the place of the job."""
     children: list[NewJob] = []
     for at, given in enumerate(jobs):
         try:
             if not isinstance(given, NewJob):
                 kind, payload, options = (*given, {})[:3]
-                given = new_job(kind, payload, max_bytes=max_bytes, **options)
+                given = await reach.checked_job(kind, payload, tenant, options)
             children.append(in_batch(given, batch_id))
         except TrunklineError as error:
             raise type(error)(f"job {at} of the batch: {error}") from error
