@@ -24,7 +24,7 @@ async def main() -> None:
         await app.retention.set("heartbeat", completed=timedelta(hours=1), failed=timedelta(days=365))
         await app.start_worker()
         print(await app.wait(await app.enqueue("heartbeat", {"host": "a"}), timeout=30))
-        for kept in await app.retention.queues():
+        for kept in await app.retention.list():
             print(f"{kept.queue}: completed {kept.completed} s, failed {kept.failed} s")
 
 

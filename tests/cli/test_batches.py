@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from tests.cli.conftest import Cli
 from tests.sql.test_batches import filled, opened
 from tests.support.queue import Queue
@@ -26,11 +28,44 @@ async def test_batches_are_listed_and_shown(cli: Cli, queue: Queue):
     assert "trunkline batches cancel ID" in still.out
 
 
+async def test_a_batch_is_sent(cli: Cli, queue: Queue):
+    """From an argument or line by line, with options and callbacks."""
+    jobs = [{"kind": "work", "payload": {"n": 1}, "options": {"priority": 5, "run_at": "2099-01-31T09:00:00Z"}}, {"kind": "work"}]
+    sent = await cli("batches", "send", json.dumps(jobs), "--name", "summer", "--on-complete", "report")
+    lines = "\n".join(json.dumps(job) for job in jobs)
+    piped = await cli("batches", "send", "-", "--on-success", '{"kind": "publish", "payload": {"a": 1}}', "--json", input=lines)
+    first, second = [(await cli("batches", "show", batch, "--json")).json for batch in (sent.out.strip(), piped.json["id"])]
+    kept = await queue.store.fetchrow("select priority, state from trunkline.jobs where kind = 'work' order by id limit 1")
+
+    assert [("summer", 2, "running"), (None, 2, "running")] == [(one["name"], one["total"], one["state"]) for one in (first, second)]
+    assert [True, True] == [job["created"] for job in piped.json["jobs"]]
+    assert (5, "scheduled") == tuple(kept)
+
+
+@pytest.mark.parametrize(
+    ("jobs", "code", "said"),
+    [
+        ("[1]", 2, "job 0 is 1: need"),
+        ('[{"kind": "a", "pay": 1}]', 2, "need"),
+        ('[{"kind": "a", "options": 1}]', 2, "need an object"),
+        ("[{", 2, "is not JSON"),
+        ('[{"kind": "a"}, {"kind": "a", "options": {"priority": 500}}]', 1, "job 1 of the batch: priority is 500"),
+    ],
+)
+async def test_a_batch_that_is_not_understood_is_not_sent(cli: Cli, queue: Queue, jobs: str, code: int, said: str):
+    """Neither is its first half; the job that is wrong is named."""
+    answer = await cli("batches", "send", jobs)
+
+    assert code == answer.code and said in answer.sentence
+    assert 0 == await queue.store.fetchval("select count(*) from trunkline.jobs")
+
+
 async def test_an_unknown_batch_is_said(cli: Cli, queue: Queue):
     """As a job of another tenant would be."""
-    answer = await cli("batches", "show", UNKNOWN, "--json")
+    answer, no_id = await cli("batches", "show", UNKNOWN, "--json"), await cli("batches", "show", "nope")
 
     assert 1 == answer.code and '"code":"not_found"' in answer.err
+    assert "batch id 'nope': need a UUID" in no_id.err
 
 
 async def test_no_batch_yet_is_said_beside_the_answer(cli: Cli):

@@ -71,6 +71,8 @@ async def _findings(cli: Cli, **env: str) -> dict[str, dict[str, str]]:
         (of_queue.kinds("kinds", [("default", "x", 1)], "declare"), "warn"),
         (of_queue.paused([("default", "x", NOW, 0)]), "ok"),
         (of_queue.paused([("default", "x", NOW, 3)]), "warn"),
+        (of_queue.paused_beside_queues([("default", "kind", "x", 0)]), "ok"),
+        (of_queue.paused_beside_queues([("default", "everything", "", 3)]), "warn"),
         (of_queue.dead(0, None), "ok"),
         (of_queue.dead(2, NOW), "warn"),
     ],
@@ -131,6 +133,20 @@ async def test_what_waits_in_vain_is_found(cli: Cli, queue: Queue):
     assert {"warn"} == {
         findings[check]["status"] for check in ("undeclared kinds", "jobs without handler", "paused queues", "dead letters", "processes")
     }
+
+
+async def test_pauses_of_kinds_keys_and_tenants_that_hold_jobs_back_are_found(cli: Cli, queue: Queue):
+    """With what they hold back; one that holds nothing is counted."""
+    await cli("limits", "pause", "--key", "k")
+    await cli("limits", "pause", "--kind", "idle")
+    await queue.put(limit_key="k")
+    await queue.claim(10)
+    await cli("limits", "pause", "--everything")
+    await queue.put()
+    finding = (await _findings(cli))["other pauses"]
+
+    assert "default/everything 1, default/key k 1; 1 more pause without jobs" == finding["value"]
+    assert "warn" == finding["status"] and "trunkline limits resume" in finding["advice"]
 
 
 async def test_a_handler_for_every_tenant_declares_its_kind_for_all(cli: Cli, queue: Queue):

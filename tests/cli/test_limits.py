@@ -60,7 +60,24 @@ async def test_kinds_keys_and_the_tenant_are_paused_and_resumed(cli: Cli, queue:
     assert [f"{name} is paused.\n", f"{name} was paused already.\n"] == said
     assert [] == while_paused and " paused" in why and "trunkline limits resume" in why
     assert (False, True) == (resumed["paused"], resumed["changed"])
+    assert " ".join(["trunkline limits resume", *flags]) in why
     assert 1 == len(await queue.claim(10))
+
+
+async def test_a_paused_tenant_is_said_where_limits_are_listed(cli: Cli, queue: Queue):
+    """It is no limit, and yet nothing starts."""
+    await cli("limits", "pause", "--everything")
+    listed, document = await cli("limits", "list"), (await cli("limits", "list", "--json")).json
+    await cli("limits", "resume", "--everything")
+
+    assert "The tenant is paused" in listed.out and "trunkline limits resume --everything" in listed.out
+    assert document["tenantPaused"] is True
+    assert "paused" not in (await cli("limits", "list")).out
+
+
+async def test_a_limit_without_bounds_says_what_was_not_given(cli: Cli, queue: Queue):
+    """Not an empty place in a sentence."""
+    assert "concurrency is not given, rate not given, burst 3" in (await cli("limits", "set", "--key", "a", "--burst", "3")).err
 
 
 async def test_a_key_is_blocked_and_opened(cli: Cli, queue: Queue):

@@ -54,7 +54,7 @@ async def test_a_schedule_is_paused_resumed_run_and_deleted(cli: Cli, queue: Que
     shown = (await cli("schedules", "show", "s")).out
     gone = [await cli("schedules", "delete", "s") for _ in range(2)]
 
-    assert ["Schedule 's' is paused.\n", "Schedule 's' was paused already.\n", "Schedule 's' is running.\n"] == said
+    assert ["Schedule 's' is paused.\n", "Schedule 's' was paused already.\n", "Schedule 's' is active.\n"] == said
     assert job_id == str((await queue.claim_one()).job_id) and f"by hand  {job_id}" in shown
     assert ("Schedule 's' is gone.\n", 1) == (gone[0].out, gone[1].code)
     for verb in ("pause", "run", "show"):

@@ -154,3 +154,10 @@ def test_options_are_added_to_those_a_job_has():
     assert '"timeout":5' in (job.options or "")
     with pytest.raises(InvalidInput, match="1000 is the most"):
         after(first, [step("p").id for _ in range(1001)])
+
+
+async def test_what_is_no_job_is_named(trunkline_app):
+    """Tuples, which batches take, have no ids to wait for."""
+    for send in (trunkline_app.flows.chain(("first", {})), trunkline_app.flows.send([("first", {})])):
+        with pytest.raises(InvalidInput, match=r"first.* is no job"):
+            await send

@@ -71,4 +71,4 @@ async def test_times_are_seconds_or_timedeltas(app):
 
     assert {"completed": 3600, "failed": 7776000, "cancelled": None} == first
     assert {"completed": 3600, "failed": None, "cancelled": None} == second
-    assert [("default", "work", 3600, None, None)] == await app.retention.queues()
+    assert [("default", "work", 3600, None, None)] == await app.retention.list()

@@ -16,6 +16,41 @@ from trunkline.store import privacy
 CARD = {"card": "4111"}
 
 
+async def test_children_given_as_tuples_go_by_the_settings_of_the_application(trunkline_url):
+    """A field that looks like a secret is what an encrypted kind is for, and other kinds may not have it."""
+    async with application(trunkline_url) as app:
+        await sealed_kind(app)
+        await app.batches.send([("charge", {"api_key": "x"})])
+        async with app.batches.open() as batch:
+            await batch.add([("charge", {"api_key": "x"})])
+        with pytest.raises(SecretInPayload, match=r"job 1 of the batch: payload\.api_key"):
+            await app.batches.send([("plain", {}), ("plain", {"api_key": "x"})])
+
+        assert await all_sealed(app)
+
+
+async def test_what_a_job_spawns_goes_by_the_settings_of_the_application(trunkline_url):
+    """Kinds that may have such a field, and the names that were set."""
+    async with application(trunkline_url, secret_fields="default,iban") as app:
+        await sealed_kind(app)
+
+        @app.job("trusted", allow_secrets=True)
+        async def trusted(job: Job) -> None: ...
+
+        @app.job("spawner")
+        async def spawner(job: Job) -> str:
+            await job.spawn("charge", {"api_key": "x"})
+            await job.spawn("trusted", {"api_key": "x"})
+            with pytest.raises(SecretInPayload, match="iban"):
+                await job.spawn("plain", {"iban": "x"})
+            return "spawned"
+
+        await app.start_worker()
+
+        assert "spawned" == await app.wait(await app.enqueue("spawner"), timeout=10)
+        assert await all_sealed(app)
+
+
 async def all_sealed(app: Any) -> bool:
     """Whether every payload of the kind is encrypted."""
     rows = await app.store.fetch("select payload::text from trunkline.jobs where kind = 'charge'")

@@ -80,7 +80,7 @@ class Tokens:
 
     async def get(self, tenant_id: int, token_id: UUID | str) -> TokenView:
         """One token; NotFound when this tenant has none of that id."""
-        found = await tokens.of(self._store, tenant_id, as_uuid(token_id))
+        found = await tokens.of(self._store, tenant_id, as_uuid(token_id, "token"))
         if not found:
             raise NotFound(f"token {token_id}: this tenant has no such token. List them: trunkline tokens list")
         return found[0]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from trunkline.cli import show
+from trunkline.cli.batch_send import send
 from trunkline.cli.options import Json, Tenant, seconds
 from trunkline.cli.run import carry_out
 
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 
     from trunkline.model import BatchView
 
-batches = typer.Typer(no_args_is_help=True, help="List batches, look at one, wait for it, cancel it.")
+batches = typer.Typer(no_args_is_help=True, help="Send batches, list them, look at one, wait for it, cancel it.")
+batches.command("send")(send)
 BatchId = Annotated[str, typer.Argument(metavar="ID", help="The batch's id.")]
 Limit = Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")]
 

@@ -24,7 +24,7 @@ keys = typer.Typer(no_args_is_help=True, help="Keys that encrypt payloads and re
 
 @keys.command()
 def generate(as_json: Json = False) -> None:
-    """Print a new key. Put it first in TRUNKLINE_ENCRYPTION_KEYS and keep the older ones behind it."""
+    """Print a new key. Put it last in TRUNKLINE_ENCRYPTION_KEYS everywhere, then first; then rotate."""
     import secrets
     from base64 import urlsafe_b64encode
 

@@ -206,10 +206,14 @@ async def _list(tenant: str | None, *, as_json: bool) -> None:
     from trunkline.store import limits as stored
 
     async with application(as_json=as_json) as app:
-        found = await stored.limits(app.store, await existing_tenant(app, tenant))
+        tenant_id = await existing_tenant(app, tenant)
+        found, all_paused = await stored.limits(app.store, tenant_id), await stored.is_tenant_paused(app.store, tenant_id)
     if as_json:
-        show.emit({"limits": [limit_document(limit) for limit in found]})
-    elif not found:
+        show.emit({"tenantPaused": all_paused, "limits": [limit_document(limit) for limit in found]})
+        return
+    if all_paused:
+        show.say("The tenant is paused, nothing of it starts. Go on with: trunkline limits resume --everything", style="yellow")
+    if not found:
         show.hint("No limit is set: trunkline limits set --key NAME --concurrency 2")
     else:
         show.draw(_table(found))

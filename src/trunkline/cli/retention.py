@@ -57,7 +57,7 @@ async def _list(tenant: str | None, *, as_json: bool) -> None:
     from trunkline.cli.reach import application
 
     async with application(as_json=as_json) as app:
-        found, kept_s = await app.retention.queues(tenant=tenant), app.settings.retention_s
+        found, kept_s = await app.retention.list(tenant=tenant), app.settings.retention_s
     if as_json:
         show.emit({"retentionS": kept_s, "queues": [{"queue": each.queue, **_states(each)} for each in found]})
         return

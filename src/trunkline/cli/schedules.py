@@ -166,19 +166,19 @@ async def _shown(work: Any, tenant: str | None, *, as_json: bool) -> None:
 
 
 def _print(one: ScheduleView, upcoming: list[datetime], firings: list[Firing]) -> None:
-    work = [("schedule", one.name), ("kind", one.kind), ("template", one.template)]
+    work = [("Schedule", one.name), ("Kind", one.kind), ("Template", one.template)]
     if one.payload is not None:
-        work.append(("payload", show.short(show.pretty(one.payload))))
+        work.append(("Payload", show.short(show.pretty(one.payload))))
     if one.options:
-        work.append(("options", show.short(show.pretty(one.options))))
+        work.append(("Options", show.short(show.pretty(one.options))))
     missed = f"all, the latest {one.missed_limit} at most" if one.missed == "all" else one.missed
     source = "code" if one.declared_by_code else None
-    facts = [("rule", rule_text(one)), ("missed", missed), ("declared by", source), ("state", one.state), ("error", one.error)]
-    show.draw(show.facts([*work, *facts, ("last", show.moment(one.last_run_at))]))
+    facts = [("Rule", rule_text(one)), ("Missed", missed), ("Declared by", source), ("State", one.state), ("Error", one.error)]
+    show.draw(show.facts([*work, *facts, ("Last", show.moment(one.last_run_at))]))
     zone, times = one.rule.time_zone, [(one.rule.local(time), time) for time in upcoming]
-    show.draw(
-        show.table(("next", "UTC"), ([f"{there:%a %Y-%m-%d %H:%M:%S %z} {zone}", f"{time:%Y-%m-%d %H:%M:%S}"] for there, time in times))
-    )
+    if times:
+        rows = ([f"{there:%a %Y-%m-%d %H:%M:%S %z} {zone}", f"{time:%Y-%m-%d %H:%M:%S}"] for there, time in times)
+        show.draw(show.table(("next", "UTC"), rows))
     if firings:
         show.draw(show.table(("fired for", "", "job"), ([f"{f.due_at:%Y-%m-%d %H:%M:%S}", _how(f), str(f.job_id)] for f in firings)))
 
@@ -193,7 +193,7 @@ async def _switch(name: str, tenant: str | None, *, paused: bool, as_json: bool)
     async with application(as_json=as_json) as app:
         await existing_tenant(app, tenant)
         changed = await (app.schedules.pause if paused else app.schedules.resume)(name, tenant=tenant)
-    word = "paused" if paused else "running"
+    word = "paused" if paused else "active"
     if as_json:
         show.emit({"schedule": name, "paused": paused, "changed": changed})
     else:

@@ -96,8 +96,8 @@ def _print(one: TemplateView, *, as_json: bool) -> None:
     if as_json:
         show.emit(template_document(one))
         return
-    values = [("payload", show.pretty(one.payload)), ("options", show.pretty(one.options) if one.options else None)]
-    show.draw(show.facts([("template", one.name), ("kind", one.kind), *values, ("saved", show.moment(one.updated_at))]))
+    values = [("Payload", show.pretty(one.payload)), ("Options", show.pretty(one.options) if one.options else None)]
+    show.draw(show.facts([("Template", one.name), ("Kind", one.kind), *values, ("Saved", show.moment(one.updated_at))]))
 
 
 async def _delete(name: str, tenant: str | None, *, as_json: bool) -> None:

@@ -106,6 +106,10 @@ def situation(job: JobView) -> str:
             return f"no worker has a handler for it, offered again {show.ago(job.run_at)}"
         case "waiting":
             return "waiting for other jobs to end"
+        case "limited":
+            return "limited" + (
+                f", starts {show.ago(job.run_at)}" if job.run_at else ", by a limit, a pause or its order: jobs show says which"
+            )
         case "completed":
             return "completed"
         case _:

@@ -5,6 +5,7 @@ Called by: jobs (show).
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -58,7 +59,8 @@ def _active(job: JobView, around: Standing) -> list[str]:
 def _waiting(parents: Sequence[tuple[UUID, str, str]]) -> list[str]:
     if not parents:
         return ["What it waited for has just ended: look again."]
-    many = f"It waits until {'this job has' if len(parents) == 1 else f'these {len(parents)} jobs have'} ended; jobs show says why they have not:"
+    which, they = ("this job has", "it has") if len(parents) == 1 else (f"these {len(parents)} jobs have", "they have")
+    many = f"It waits until {which} ended; jobs show says why {they} not:"
     return [many, *(f"  {parent} {show.short(kind, 60)} is {state}" for parent, kind, state in parents)]
 
 
@@ -82,11 +84,13 @@ def _limited(job: JobView, held: HeldBy | None) -> list[str]:
     limit, behind = held.limit, f"{show.count(held.ahead, 'job')} {'waits' if held.ahead == 1 else 'wait'} before it"
     if limit.scope == "ordering":
         first = f"job {held.first_id}, which is {held.first_state}" if held.first_id else "the one before it"
+        others = f" ({held.ahead} jobs of the key are before it)" if held.ahead > 1 else ""
         skip = f" Retry it, or go on without it: trunkline limits skip {held.first_id}" if held.first_state == "failed" else ""
-        return [f"Jobs with its ordering key run one after the other: it waits for {first}; {behind}.{skip}"]
+        return [f"Jobs with its ordering key run one after the other: it waits for {first}{others}.{skip}"]
     if limit.paused_at is not None:
         return [
-            f"The {limit.scope} {limit.kind or limit.key!r} is paused since {show.moment(limit.paused_at)}. Go on with: trunkline limits resume"
+            f"The {limit.scope} {limit.kind or limit.key!r} is paused since {show.moment(limit.paused_at)}. Go on with: "
+            f"trunkline limits resume --{limit.scope} {shlex.quote(limit.kind or limit.key or '')}"
         ]
     if job.run_at is not None:
         return [f"The limit of {subject(limit)} lets it start {show.moment(job.run_at)}."]

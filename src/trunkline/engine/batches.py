@@ -74,7 +74,7 @@ class Batches:
         """
         calls = (callback("on_success", on_success), callback("on_complete", on_complete))
         batch_id = new_id()
-        children = checked(jobs, batch_id, max_bytes=self._reach.settings.payload_max_bytes)
+        children = await checked(jobs, batch_id, self._reach, tenant)
         if len(children) > MOST:
             raise InvalidInput(f"{len(children):,} jobs in one batch: {MOST:,} is the most at once. Open the batch and add them in parts.")
         order = parents_first(children)
@@ -116,8 +116,8 @@ class Batches:
 
     async def get(self, batch_id: UUID | str, *, tenant: str | None = None) -> BatchView:
         """Where a batch stands; NotFound when this tenant has no such batch."""
-        identity = as_uuid(batch_id)
-        found = await store_batches.get(await self._reach.open(), await self._reach.tenant_id(tenant), identity)
+        identity = as_uuid(batch_id, "batch")
+        found = await store_batches.get(await self._reach.open(), await self._reach.known_tenant_id(tenant), identity)
         if found is None:
             raise NotFound(f"batch {identity}: this tenant has no such batch. A batch goes when its retention is over.")
         return found
@@ -126,8 +126,8 @@ class Batches:
         self, *, limit: int = 20, before: UUID | str | None = None, only_open: bool = False, tenant: str | None = None
     ) -> list[BatchView]:
         """Batches, newest first; `before`: older than this one; `only_open`: those that are not done."""
-        earlier = None if before is None else as_uuid(before)
-        tenant_id = await self._reach.tenant_id(tenant)
+        earlier = None if before is None else as_uuid(before, "batch")
+        tenant_id = await self._reach.known_tenant_id(tenant)
         return await store_batches.batches(await self._reach.open(), tenant_id, before=earlier, only_open=only_open, limit=limit)
 
     async def wait(self, batch_id: UUID | str, timeout: float | None = None, *, tenant: str | None = None) -> BatchView:
@@ -153,7 +153,7 @@ class Batches:
 
     async def seal(self, batch_id: UUID | str, *, tenant: str | None = None) -> None:
         """Say that no more jobs come: the batch is done when all it has have ended."""
-        identity, tenant_id, store = as_uuid(batch_id), await self._reach.tenant_id(tenant), await self._reach.open()
+        identity, tenant_id, store = as_uuid(batch_id, "batch"), await self._reach.known_tenant_id(tenant), await self._reach.open()
         await patiently(lambda: store_batches.seal(store, tenant_id, identity), self._reach.settings.command_timeout_s)
 
     async def cancel(self, batch_id: UUID | str, *, reason: str = "its batch was cancelled", tenant: str | None = None) -> tuple[int, int]:
@@ -161,7 +161,7 @@ class Batches:
 
         Nobody can join the batch any more. It may be said again: what ended stays as it is.
         """
-        identity, tenant_id, store = as_uuid(batch_id), await self._reach.tenant_id(tenant), await self._reach.open()
+        identity, tenant_id, store = as_uuid(batch_id, "batch"), await self._reach.known_tenant_id(tenant), await self._reach.open()
         cancelled = requested = 0
         after: UUID | None = None
         while True:
@@ -197,7 +197,7 @@ class OpenBatch:
 
     async def add(self, jobs: Iterable[Given], *, connection: Any = None) -> Sequence[Enqueued]:
         """Add jobs, in their order; each thousand is a transaction of its own."""
-        children = checked(jobs, self.id, max_bytes=self._reach.settings.payload_max_bytes)
+        children = await checked(jobs, self.id, self._reach, self._tenant)
         return await self._reach.enqueue_many(children, tenant=self._tenant, connection=connection)
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -212,14 +212,14 @@ class OpenBatch:
             log.warning("batch.left_open", batch_id=str(self.id), error=str(failed))
 
 
-def checked(jobs: Iterable[Given], batch_id: UUID, *, max_bytes: int) -> list[NewJob]:
-    """The jobs as children of the batch; an error names the place of the job."""
+async def checked(jobs: Iterable[Given], batch_id: UUID, reach: Reach, tenant: str | None) -> list[NewJob]:
+    """The jobs as children of the batch, by the settings of the application; an error names the place of the job."""
     children: list[NewJob] = []
     for at, given in enumerate(jobs):
         try:
             if not isinstance(given, NewJob):
                 kind, payload, options = (*given, {})[:3]
-                given = new_job(kind, payload, max_bytes=max_bytes, **options)
+                given = await reach.checked_job(kind, payload, tenant, options)
             children.append(in_batch(given, batch_id))
         except TrunklineError as error:
             raise type(error)(f"job {at} of the batch: {error}") from error

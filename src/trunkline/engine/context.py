@@ -16,10 +16,10 @@ from trunkline.engine.patience import patiently
 from trunkline.engine.reporter import Reporter
 from trunkline.engine.sealing import Sealing
 from trunkline.engine.vault import PAYLOAD, RESULT, Vault, What, is_sealed, no_key, sealed_text
-from trunkline.errors import InvalidInput, LeaseLost
-from trunkline.model import Claimed, as_uuid, family, new_job
+from trunkline.errors import InvalidInput, LeaseLost, SecretInPayload
+from trunkline.model import Claimed, as_uuid, family
 from trunkline.model.payload import decode, encode
-from trunkline.store import Store, enqueue, foreign, read, work
+from trunkline.store import Store, enqueue, foreign, privacy, read, work
 from trunkline.store.batches import JOB_TYPES
 from trunkline.store.read import Parent
 
@@ -193,10 +193,15 @@ class Job:
         self._spawned += 1
         options.setdefault("idempotency_key", f"{self.id}/{key or self._spawned}")
         options.setdefault("batch_id", self.options.get("batch_id"))
-        job = new_job(kind, payload, max_bytes=self._store.settings.payload_max_bytes, **options)
+        sealing = self._reporter.sealing or Sealing(None, max_bytes=self._store.settings.payload_max_bytes)
+        try:
+            job = sealing.new_job(kind, payload, **options)
+        except SecretInPayload:  # what an encrypted kind is for
+            if not await privacy.sealed_kinds(self._store, self.tenant_id, [kind]):
+                raise
+            job = sealing.new_job(kind, payload, **{**options, "allow_secrets": True})
         if after:
             job = family.after(job, [self.id])
-        sealing = self._reporter.sealing or Sealing(None, max_bytes=self._store.settings.payload_max_bytes)
         if connection is None:
             sent = await sealing.sending(
                 self._store,

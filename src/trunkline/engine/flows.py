@@ -42,6 +42,7 @@ class Flows:
             jobs = [step] if isinstance(step, NewJob) else list(step)
             if not jobs:
                 raise InvalidInput(f"step {len(sizes)} of the chain is empty: leave it out.")
+            _are_jobs(jobs)
             flat += [after(job, before) for job in jobs]
             sizes.append(len(jobs))
             before = [job.id for job in jobs]
@@ -59,6 +60,7 @@ class Flows:
             raise InvalidInput(f"{len(jobs):,} jobs in one flow: {MOST:,} is the most.")
         if not jobs:
             return []
+        _are_jobs(jobs)
         order = parents_first(jobs)
         ordered = [jobs[at] for at in order]
         store = await self._reach.open()
@@ -77,3 +79,9 @@ class Flows:
             )
         answers = dict(zip(order, done, strict=True))
         return [Enqueued(*answers[at]) for at in range(len(jobs))]
+
+
+def _are_jobs(given: Sequence[NewJob]) -> None:
+    for job in given:
+        if not isinstance(job, NewJob):
+            raise InvalidInput(f"{str(job)[:80]!r} is no job: flows take those that new_job(kind, payload) makes, which have ids already.")

@@ -6,6 +6,7 @@ Part of the application (`app.Trunkline.limits`). Calls: store.limits.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from uuid import UUID
 
 from trunkline.engine.reach import Reach
@@ -55,35 +56,36 @@ class Limits:
     async def remove(self, *, queue: str | None = None, kind: str | None = None, key: str | None = None, tenant: str | None = None) -> bool:
         """Take the bounds away; a kind and its keys have those of the handler again. False: nobody had set any."""
         scope, name = _one(queue=queue, kind=kind, key=key)
-        return await limits.remove_limit(await self._reach.open(), await self._reach.tenant_id(tenant), scope, name)
+        return await limits.remove_limit(await self._reach.open(), await self._reach.known_tenant_id(tenant), scope, name)
 
     async def list(self, *, tenant: str | None = None) -> list[LimitView]:
         """Every limiter of the tenant that is set or in use, at most 1,000."""
-        return await limits.limits(await self._reach.open(), await self._reach.tenant_id(tenant))
+        return await limits.limits(await self._reach.open(), await self._reach.known_tenant_id(tenant))
 
-    async def block(self, key: str, seconds: float, *, tenant: str | None = None) -> None:
+    async def block(self, key: str, seconds: float | timedelta, *, tenant: str | None = None) -> None:
         """Start nothing with this limit key for `seconds`, by the database's clock. A handler returns RetryAfter(..., key=True)."""
-        await limits.block_key(await self._reach.open(), await self._reach.tenant_id(tenant), key, seconds)
+        for_s = seconds.total_seconds() if isinstance(seconds, timedelta) else seconds
+        await limits.block_key(await self._reach.open(), await self._reach.tenant_id(tenant), key, for_s)
 
     async def unblock(self, key: str, *, tenant: str | None = None) -> None:
         """Undo `block`."""
-        await limits.block_key(await self._reach.open(), await self._reach.tenant_id(tenant), key, None)
+        await limits.block_key(await self._reach.open(), await self._reach.known_tenant_id(tenant), key, None)
 
     async def pause(self, *, kind: str | None = None, key: str | None = None, everything: bool = False, tenant: str | None = None) -> bool:
         """Start no more jobs of a kind, of a limit key, or (everything=True) of the tenant; running ones go on. False: it was paused.
 
         When this returns, none starts any more. Queues: `app.pause`.
         """
-        scope, name = _one(kind=kind, key=key, tenant="" if everything else None)
+        scope, name = _one(kind=kind, key=key, everything="" if everything else None)
         store = await self._reach.open()
-        changed = await limits.pause(store, await self._reach.tenant_id(tenant), scope, name or None, True)
+        changed = await limits.pause(store, await self._reach.known_tenant_id(tenant), scope, name or None, True)
         await claims_over(store, f"{scope} {name!r} is paused")
         return changed
 
     async def resume(self, *, kind: str | None = None, key: str | None = None, everything: bool = False, tenant: str | None = None) -> bool:
         """Undo `pause`; its jobs come back with their places. False: it was not paused."""
-        scope, name = _one(kind=kind, key=key, tenant="" if everything else None)
-        return await limits.pause(await self._reach.open(), await self._reach.tenant_id(tenant), scope, name or None, False)
+        scope, name = _one(kind=kind, key=key, everything="" if everything else None)
+        return await limits.pause(await self._reach.open(), await self._reach.known_tenant_id(tenant), scope, name or None, False)
 
     async def quota(
         self, tenant: str | None = None, *, queued: int | None = None, rate: float | None = None, per: float = 1.0, burst: int = 0
@@ -100,15 +102,15 @@ class Limits:
 
     async def quota_of(self, tenant: str | None = None) -> Quota | None:
         """The tenant's quota; None: it has none."""
-        return await limits.quota(await self._reach.open(), await self._reach.tenant_id(tenant))
+        return await limits.quota(await self._reach.open(), await self._reach.known_tenant_id(tenant))
 
     async def skip(self, job_id: UUID | str, *, tenant: str | None = None) -> bool:
         """Let the jobs behind a failed one of its ordering key go on without it. False: it did not fail, or holds nobody up."""
-        return await limits.skip_ordered(await self._reach.open(), await self._reach.tenant_id(tenant), as_uuid(job_id))
+        return await limits.skip_ordered(await self._reach.open(), await self._reach.known_tenant_id(tenant), as_uuid(job_id))
 
     async def held_by(self, job_id: UUID | str, *, tenant: str | None = None) -> HeldBy | None:
         """What a limited job waits for; None: it does not wait for a limiter."""
-        return await limits.held_by(await self._reach.open(), await self._reach.tenant_id(tenant), as_uuid(job_id))
+        return await limits.held_by(await self._reach.open(), await self._reach.known_tenant_id(tenant), as_uuid(job_id))
 
 
 async def claims_over(store: Store, done: str) -> None:
@@ -128,4 +130,5 @@ def _one(**given: str | None) -> tuple[Scope, str]:
     named = [(scope, name) for scope, name in given.items() if name is not None]
     if len(named) != 1:
         raise InvalidInput(f"{', '.join(scope for scope, _ in named) or 'nothing'} is given: need exactly one of {', '.join(given)}.")
-    return named[0]  # type: ignore[return-value]
+    scope, name = named[0]
+    return ("tenant" if scope == "everything" else scope), name  # type: ignore[return-value]

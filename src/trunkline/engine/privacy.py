@@ -56,6 +56,7 @@ class Privacy:
         self.vault = Vault.of(reach.settings)
         self.sealing = Sealing(self.vault, max_bytes=reach.settings.payload_max_bytes)
         self._secret_fields = SecretFields.of(reach.settings.secret_fields)
+        self.sealing.new_job = self.new_job
         self._trusted: set[str] = set()  # kinds whose payloads may have such fields
 
     def declared(self, handler: Handler, *, allow_secrets: bool) -> None:

@@ -54,7 +54,7 @@ class Retention:
         tenant_id = await self._reach.tenant_id(tenant)
         return await history.set_retention(await self._reach.open(), tenant_id, checked_name("queue", queue), keep_s)
 
-    async def queues(self, *, tenant: str | None = None) -> list[Kept]:
+    async def list(self, *, tenant: str | None = None) -> list[Kept]:
         """The tenant's queues with a retention of their own."""
         return await history.retention(await self._reach.open(), await self._reach.known_tenant_id(tenant))
 

@@ -9,22 +9,28 @@ Called by: engine.producer.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import TypeVar
 
 from trunkline.engine.vault import Vault, is_sealed
 from trunkline.errors import InvalidPayload, MustEncrypt
-from trunkline.model import NewJob
+from trunkline.model import NewJob, new_job
 from trunkline.store import Store, privacy
 
 T = TypeVar("T")
 
 
 class Sealing:
-    """What this process knows of encrypted kinds. `anywhere` and `learned`: kinds, and kinds of one tenant."""
+    """What this process knows of encrypted kinds. `anywhere` and `learned`: kinds, and kinds of one tenant.
+
+    Attributes:
+        new_job: `model.new_job` by the settings of the application that this belongs to.
+    """
 
     def __init__(self, vault: Vault | None, *, max_bytes: int) -> None:
         self.vault = vault
         self._max_bytes = max_bytes
+        self.new_job: Callable[..., NewJob] = partial(new_job, max_bytes=max_bytes)
         self.anywhere: set[str] = set()
         self.learned: set[tuple[int, str]] = set()
 

@@ -124,8 +124,8 @@ def new_id() -> UUID:
     return made
 
 
-def as_uuid(value: UUID | str) -> UUID:
-    """A job id given as UUID or text.
+def as_uuid(value: UUID | str, of: str = "job") -> UUID:
+    """An id given as UUID or text; `of`: what it is the id of.
 
     Raises:
         BadId: it is neither.
@@ -135,7 +135,7 @@ def as_uuid(value: UUID | str) -> UUID:
     try:
         return UUID(str(value))
     except ValueError:
-        raise BadId(f"job id {str(value)[:80]!r}: need a UUID.") from None
+        raise BadId(f"{of} id {str(value)[:80]!r}: need a UUID.") from None
 
 
 def _run_at(run_at: datetime | None) -> datetime | None:

@@ -74,6 +74,12 @@ SESSIONS = """select s.name, s.dead_at is null and s.expires_at > trunkline.now(
 PAUSED = f"""select t.name, q.name, q.paused_at,
        (select count(*) from (select from trunkline.ready as r where r.tenant_id = q.tenant_id and r.queue_id = q.queue_id limit {MOST}) as w)
   from trunkline.queue as q join trunkline.tenant as t on t.tenant_id = q.tenant_id where q.paused_at is not null order by 4 desc limit 20"""  # noqa: S608 - constants only
+PAUSED_BESIDE_QUEUES = f"""select t.name, 'everything', '', (select count(*) from (select from trunkline.ready as r where r.tenant_id = t.tenant_id limit {MOST}) as w)
+  from trunkline.tenant as t where t.gates & 2 <> 0
+union all
+select t.name, l.scope, coalesce(l.kind, l.key), l.waiting from trunkline.limits as l join trunkline.tenant as t on t.tenant_id = l.tenant_id
+ where l.paused_at is not null and l.scope in ('kind', 'key')
+ order by 4 desc limit 20"""  # noqa: S608 - constants only
 HAS_READY = "select exists (select from trunkline.ready)"
 DEAD_LETTERS = f"""select count(*), min(finished_at) from (select o.finished_at from trunkline.outcome as o join trunkline.tenant as t
   on t.tenant_id = o.tenant_id and o.state = 2 limit {MOST}) as w"""  # noqa: S608 - constants only
@@ -273,6 +279,11 @@ async def has_ready(store: Store) -> bool:
 async def paused(store: Store) -> list[tuple[str, str, datetime, int]]:
     """(tenant, queue, since, jobs in line) of paused queues."""
     return [(row[0], row[1], row[2], row[3]) for row in await store.fetch(PAUSED)]
+
+
+async def paused_beside_queues(store: Store) -> list[tuple[str, str, str, int]]:
+    """(tenant, `everything`, `kind` or `key`, its name, jobs held back) of pauses that are not of a queue."""
+    return [(row[0], row[1], row[2], row[3]) for row in await store.fetch(PAUSED_BESIDE_QUEUES)]
 
 
 async def dead_letters(store: Store) -> tuple[int, datetime | None]:

@@ -16,6 +16,7 @@ from trunkline.store.pool import Store
 
 Scope = Literal["queue", "kind", "key", "tenant"]
 
+IS_TENANT_PAUSED = "select gates & 2 <> 0 from trunkline.tenant where tenant_id = $1"
 SET_LIMIT = "select trunkline.set_limit($1, $2, $3, $4, $5, $6, $7)"
 COUNT_RUNNING = "select trunkline.count_running($1, $2)"
 REMOVE_LIMIT = "select trunkline.remove_limit($1, $2, $3)"
@@ -130,6 +131,11 @@ async def skip_ordered(store: Store, tenant_id: int, job_id: UUID) -> bool:
 async def limits(store: Store, tenant_id: int) -> list[LimitView]:
     """The tenant's limiters, those that somebody set first; at most 1,000."""
     return [LimitView(*row) for row in await store.fetch(LIMITS, tenant_id)]
+
+
+async def is_tenant_paused(store: Store, tenant_id: int) -> bool:
+    """Whether everything of the tenant is paused."""
+    return bool(await store.fetchval(IS_TENANT_PAUSED, tenant_id))
 
 
 async def held_by(store: Store, tenant_id: int, job_id: UUID) -> HeldBy | None:

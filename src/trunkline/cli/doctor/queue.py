@@ -133,6 +133,7 @@ async def waiting(store: Store) -> list[Finding]:
             "No worker has ever declared them: a misspelt kind, or a worker that was never started.",
         ),
         paused(await inspect.paused(store)),
+        paused_beside_queues(await inspect.paused_beside_queues(store)),
         open_batches(await batches.abandoned(store)),
         dead(*await inspect.dead_letters(store)),
     ]
@@ -150,6 +151,19 @@ def paused(found: Sequence[tuple[str, str, datetime, int]]) -> Finding:
     empty = len(found) - len(holding)
     value = listed(holding, 5) + (f"; {show.count(empty, 'more paused queue')} without jobs" if empty else "")
     return judged("paused queues", value, warn="Let them go on: trunkline queues resume NAME" if holding else "")
+
+
+def paused_beside_queues(found: Sequence[tuple[str, str, str, int]]) -> Finding:
+    """Paused tenants, kinds and limit keys that hold jobs back."""
+    holding = [
+        f"{tenant}/{' '.join(filter(None, (scope, show.short(name, 60))))} {_bounded(count)}"
+        for tenant, scope, name, count in found
+        if count
+    ]
+    empty = len(found) - len(holding)
+    value = listed(holding, 5) + (f"; {show.count(empty, 'more pause')} without jobs" if empty else "")
+    advice = "Let them go on: trunkline limits resume --everything, --kind NAME or --key NAME, with --tenant"
+    return judged("other pauses", value, warn=advice if holding else "")
 
 
 def open_batches(found: Sequence[tuple[str, UUID, datetime]]) -> Finding:

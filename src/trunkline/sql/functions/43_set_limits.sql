@@ -55,7 +55,8 @@ declare
 begin
   if coalesce(p_concurrency, v_every_us) is null or p_concurrency not between 1 and 1000000 or p_burst is null or p_burst not between 0 and 1000000 then
     raise exception using errcode = 'TL001',
-      message = format('concurrency is %s, rate %s, burst %s: need a concurrency from 1 to 1000000 or a rate, and a burst from 0 to 1000000', p_concurrency, p_rate, p_burst);
+      message = format('concurrency is %s, rate %s, burst %s: need a concurrency from 1 to 1000000 or a rate, and a burst from 0 to 1000000',
+                       coalesce(p_concurrency::text, 'not given'), coalesce(p_rate::text, 'not given'), coalesce(p_burst::text, 'null'));
   end if;
   v_id := trunkline.limiter_of(p_tenant_id, p_scope, p_name);
   if p_concurrency is not null then
