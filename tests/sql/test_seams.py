@@ -15,7 +15,7 @@ import pytest
 from tests.support.limited import bound
 from tests.support.queue import Queue
 from tests.support.seams import wrongs
-from trunkline.errors import InvalidInput, NotFound, SessionLost, Unavailable
+from trunkline.errors import InvalidInput, NotFound, QuotaExceeded, SessionLost, Unavailable
 from trunkline.model import Claimed, NewJob, Policy, new_job
 from trunkline.model.job import new_id
 from trunkline.settings import Settings
@@ -250,3 +250,70 @@ async def test_a_failing_child_of_a_batch_locks_its_limiter_before_its_batch(que
         await other.execute("select from trunkline.batch for update nowait")
     await report
     assert [] == await wrongs(queue.store)
+
+
+async def quota(queue, **bounds):
+    """Give the tenant one."""
+    await limits.set_quota(queue.store, queue.tenant_id, **{"queued": None, "rate": None, "per_s": 1.0, "burst": 0, **bounds})
+
+
+async def test_a_batch_is_let_in_by_a_rate_as_a_whole(queue):
+    """It goes in by slices, and to SQL job by job. Refused in its middle, it would be refused whenever it is sent again."""
+    await quota(queue, rate=1, per_s=1)
+    batch_id = new_id()
+    sent = await batches.send(
+        queue.store, queue.tenant_id, batch_id, None, None, None, [new_job("work", batch_id=batch_id) for _ in range(501)]
+    )
+    with pytest.raises(QuotaExceeded) as refused:
+        await queue.put()
+
+    assert 501 == len(sent)
+    assert refused.value.retry_after_s == pytest.approx(501, abs=5)
+
+
+async def test_a_batch_from_sql_is_let_in_by_a_rate_as_a_whole(queue):
+    """Each of its jobs is an enqueue of its own."""
+    await quota(queue, rate=1, per_s=1)
+    await queue.store.fetch("""select trunkline.batch('[{"kind": "work"}, {"kind": "work"}, {"kind": "work"}]')""")
+    with pytest.raises(QuotaExceeded):
+        await queue.store.fetch("""select trunkline.batch('[{"kind": "work"}]')""")
+
+    assert 3 == await queue.count("ready")
+
+
+async def test_a_repeat_of_what_was_accepted_is_answered_also_when_the_tenant_is_over_its_quota(queue):
+    """Its answer was lost, and the quota was lowered meanwhile: nothing is new."""
+    jobs = [new_job("work", user_id="u") for _ in range(3)]
+    await quota(queue, queued=3)
+    first = await queue.put_jobs(jobs)
+    await quota(queue, queued=1)
+
+    assert first == await queue.put_jobs(jobs)
+
+
+CALLBACK = '{"kind": "work", "queue": "work", "priority": 0, "payload": {}, "user_id": null, "options": null}'
+
+
+@pytest.mark.parametrize("bounds", [{"queued": 1}, {"rate": 1, "per_s": 1000}])
+async def test_a_callback_was_accepted_with_its_batch(queue, bounds):
+    """A tenant that is over its quota can cancel a batch, and its last child can report."""
+    one, two = new_id(), new_id()
+    for batch_id in (one, two):
+        await batches.send(queue.store, queue.tenant_id, batch_id, None, None, CALLBACK, [new_job("work", batch_id=batch_id)])
+    await queue.put_plain(3)
+    claimed = await queue.claim_one()
+    await quota(queue, **bounds)
+    if "rate" in bounds:
+        await queue.put()
+    await queue.complete(claimed)
+    await batches.cancel(queue.store, queue.tenant_id, two, "test", None, 10)
+    await batches.cancel(queue.store, queue.tenant_id, two, "test", UUID(int=0), 10)
+
+    assert ["completed", "cancelled"] == [await child_state(queue, batch_id) for batch_id in (one, two)]
+    assert 2 == await queue.store.fetchval("select count(*) from trunkline.batch where done_at is not null and complete_job is not null")
+    assert [] == await wrongs(queue.store)
+
+
+async def child_state(queue, batch_id):
+    """Of the only child."""
+    return await queue.state(await queue.store.fetchval("select job_id from trunkline.batch_job where batch_id = $1", batch_id))
