@@ -6,9 +6,10 @@ from datetime import timedelta
 
 import pytest
 
-from trunkline import Trunkline
+from trunkline import Trunkline, new_job
 from trunkline.engine import Heart
 from trunkline.engine.scheduler import Scheduler
+from trunkline.model.family import after, parents_first
 from trunkline.store import schedules
 from trunkline.testing import DatabaseClock
 
@@ -56,3 +57,11 @@ async def test_firings_that_were_missed_are_let_in_by_a_rate_together(app, duty,
     await duty.round()
 
     assert 5 == len(await app.schedules.firings("s"))
+
+
+def test_jobs_that_stand_behind_their_parents_keep_their_order():
+    """They may be of one ordering key."""
+    a, c = new_job("work"), new_job("work")
+    b = after(new_job("work"), [a.id])
+
+    assert [0, 1, 2] == parents_first([a, b, c])

@@ -27,7 +27,8 @@ async def app(request: pytest.FixtureRequest, trunkline_url: str) -> AsyncIterat
 async def stored(app: Trunkline, job_id: str) -> tuple[str, str | None]:
     """(payload, result) as they stand in the database."""
     row = await app.store.fetchrow(
-        "select j.payload::text, o.result::text from trunkline.job as j left join trunkline.outcome as o on o.job_id = j.id where j.id = $1", job_id
+        "select j.payload::text, o.result::text from trunkline.job as j left join trunkline.outcome as o on o.job_id = j.id where j.id = $1",
+        job_id,
     )
     assert row is not None
     return row[0], row[1]

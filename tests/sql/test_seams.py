@@ -19,7 +19,7 @@ from trunkline.errors import InvalidInput, NotFound, QuotaExceeded, SessionLost,
 from trunkline.model import Claimed, NewJob, Policy, new_job
 from trunkline.model.job import new_id
 from trunkline.settings import Settings
-from trunkline.store import Store, batches, enqueue, limits, operate, work
+from trunkline.store import Store, batches, copy, enqueue, limits, operate, work
 from trunkline.testing import DatabaseClock
 
 QUEUES = ("work", "play")
@@ -85,12 +85,15 @@ class Life:
                 options["depends_on"] = self.chance.sample(parents, min(len(parents), one((1, 1, 2))))
                 options["on_parent_failure"] = one(("cancel", "fail", "run"))
             jobs.append(new_job(one(QUEUES), queue=one(QUEUES), **options))
+        self.chance.shuffle(jobs)  # parents behind their children, too
         return jobs
 
     async def put(self) -> None:
         """Some jobs with everything, sometimes into an open batch."""
         batch = self.chance.choice(self.batches) if self.batches and self.chance.random() < 0.4 else None
-        self.known += [job_id for job_id, _ in await enqueue.jobs(self.store, self.tenant_id, self._jobs(self.chance.randrange(1, 5), batch))]
+        self.known += [
+            job_id for job_id, _ in await enqueue.jobs(self.store, self.tenant_id, self._jobs(self.chance.randrange(1, 5), batch))
+        ]
 
     async def send(self) -> None:
         """A batch in one call, or one that stays open for a while."""
@@ -243,9 +246,7 @@ async def test_a_failing_child_of_a_batch_locks_its_limiter_before_its_batch(que
     other, failing = await sessions.connect(), await sessions.connect()
     async with other.transaction():
         await other.execute("select from trunkline.limiter for update")
-        report = sessions.start(
-            failing.fetch(work.SETTLE, queue.tenant_id, [claimed.job_id], [claimed.attempt], ["fatal"], ["{}"], [0.0])
-        )
+        report = sessions.start(failing.fetch(work.SETTLE, queue.tenant_id, [claimed.job_id], [claimed.attempt], ["fatal"], ["{}"], [0.0]))
         await sessions.blocked(failing)
         await other.execute("select from trunkline.batch for update nowait")
     await report
@@ -317,3 +318,36 @@ async def test_a_callback_was_accepted_with_its_batch(queue, bounds):
 async def child_state(queue, batch_id):
     """Of the only child."""
     return await queue.state(await queue.store.fetchval("select job_id from trunkline.batch_job where batch_id = $1", batch_id))
+
+
+async def test_a_flush_whose_ordered_child_stands_before_its_parent_comes_to_an_end(queue):
+    """The child waits for the parent, so it must not stand before it in their ordering key."""
+    child, parent = new_id(), new_id()
+    jobs = [
+        new_job("work", id=child, ordering_key="o", depends_on=[parent]),
+        new_job("work", id=new_id(), ordering_key="o"),
+        new_job("work", id=parent, ordering_key="o"),
+    ]
+    await queue.put_jobs(jobs)
+    done = []
+    while claimed := await queue.claim(10):
+        done += [c.job_id for c in claimed]
+        await queue.complete(*claimed)
+
+    assert [jobs[1].id, parent, child] == done
+
+
+@pytest.mark.parametrize("queued", [2300, 2299])
+async def test_a_copy_is_counted_to_the_last_job_and_owed_once(queue, queued):
+    """Refused in its middle, it leaves neither jobs nor a debt."""
+    await quota(queue, queued=queued, rate=1, per_s=1, burst=10)
+    jobs = [new_job("work", n) for n in range(2300)]
+    if queued < len(jobs):
+        with pytest.raises(QuotaExceeded, match="2299 jobs"):
+            await copy.copy(queue.store, queue.tenant_id, jobs)
+    else:
+        await copy.copy(queue.store, queue.tenant_id, jobs)
+    owed_s = await queue.store.fetchval("select extract(epoch from tat - trunkline.now())::float8 from trunkline.quota")
+
+    assert (len(jobs) if queued == len(jobs) else 0) == await queue.count("ready")
+    assert owed_s is None if queued < len(jobs) else owed_s == pytest.approx(2300, abs=10)
