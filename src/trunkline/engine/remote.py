@@ -296,8 +296,12 @@ class RemoteWork:
             await self._reporter.flush_job(job)
 
     def completed(self, job: Job, result: str | None) -> None:
-        """Report success, JSON text or None, encrypted where the payload was; `Desk.ended` hears what the database said."""
-        self._acker.completed(job, result if result is None or not job.seals & RESULT else job.sealed("result", result))
+        """Report success, with what `kept` made of the result; `Desk.ended` hears what the database said."""
+        self._acker.completed(job, result)
+
+    def kept(self, job: Job, result: str | None) -> str | None:
+        """A result (JSON text) as it is kept: encrypted where the kind's are or the payload was. NotReadable: there is no key for it."""
+        return result if result is None or not job.seals & RESULT else job.sealed("result", result)
 
     def ended(self, job: Job, ending: str, error: str | None = None, delay_s: float | None = None) -> None:
         """Report any other ending, one of sql settle()'s."""

@@ -7,7 +7,8 @@ tick ──due──► due_schedules ──► compute in Python ──► plan
 Every worker process does this at the same moment and nobody needs to be the leader: whoever writes first wins, for the others
 the revision has changed. A process that dies anywhere in between leaves the schedule due, and the next tick of any other finds it.
 Always true: a schedule whose firing is refused moves on to its next time and shows why; one that cannot be written now (no
-database, somebody's lock) stays due and is tried again with the next tick; neither holds up the others.
+database, somebody's lock; a quota that is used up, at its only time) stays due and is tried again with the next tick; neither
+holds up the others.
 Called by: worker.
 """
 
@@ -19,7 +20,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from trunkline.engine.heart import Heart
-from trunkline.errors import InvalidInput, TrunklineError, Unavailable
+from trunkline.errors import InvalidInput, QuotaExceeded, TrunklineError, Unavailable
 from trunkline.store import Store, schedules
 from trunkline.store.schedules import Due
 
@@ -80,6 +81,12 @@ class Scheduler:
             made = await schedules.fire(self._store, one, due_ats, next_run_at)
         except Unavailable:
             raise
+        except QuotaExceeded as error:
+            log.warning("scheduler.over_quota", schedule=one.name, tenant_id=one.tenant_id, due_at=str(first), error=str(error))
+            if next_run_at is None:  # its only time: it stays due
+                await schedules.plan(self._store, one, first, str(error))
+                return False
+            return await schedules.plan(self._store, one, next_run_at, str(error))
         except TrunklineError as error:
             log.error("scheduler.refused", schedule=one.name, tenant_id=one.tenant_id, due_at=str(first), error=str(error))
             return await schedules.plan(self._store, one, next_run_at, str(error))

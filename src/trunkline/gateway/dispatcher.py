@@ -24,12 +24,13 @@ import structlog
 from msgspec import Raw
 
 from trunkline.engine import Job, RemoteWork, Settled
-from trunkline.engine.faults import fault
+from trunkline.engine.faults import fault, fault_of
 from trunkline.engine.line import Line
-from trunkline.errors import LeaseLost, RateLimited, TrunklineError
+from trunkline.errors import LeaseLost, NotReadable, RateLimited, TrunklineError
 from trunkline.gateway.connection import Connection, Held, Seat
 from trunkline.gateway.events import Tell, ending_event
 from trunkline.model import kind_name
+from trunkline.model.payload import encode
 from trunkline.wire.pushes import CancelRequest, Progress, Started, WorkRequest
 
 GRACE_S = 5.0
@@ -290,7 +291,19 @@ class Dispatcher:
         self._tell(held.job.tenant_id, event)
 
     async def report(self, held: Held, ending: str | None, text: str | None, said: str | None, delay_s: float | None = None) -> Ending:
-        """End a job as its worker says, and answer when that is written. `ending` None: completed, with `text` as its result."""
+        """End a job as its worker says, and answer when that is written. `ending` None: completed, with `text` as its result.
+
+        Raises:
+            NotReadable: the result must be encrypted and there is no key; the job failed, as it does with a local worker.
+        """
+        if ending is None:
+            try:
+                text = self._remote.kept(held.job, text)
+            except NotReadable as error:
+                ended = await self._end(held, "fatal" if error.for_good else "failed", fault_of(error), encode(str(error)))
+                if ended.what != "lost":
+                    raise
+                return ended
         return await self._end(held, ending, text, said, delay_s)
 
     def _end(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from heapq import heappop, heappush
 from typing import Any
 from uuid import UUID
 
@@ -75,12 +76,14 @@ def parents_first(jobs: Sequence[NewJob]) -> list[int]:
     for at, parents_at in left.items():
         for parent in parents_at:
             children.setdefault(parent, []).append(at)
-    order = [at for at in range(len(jobs)) if not left.get(at)]
-    for at in order:  # grows while it is walked
+    free = [at for at in range(len(jobs)) if not left.get(at)]  # a heap: the first of those that may come is next
+    order: list[int] = []
+    while free:
+        order.append(at := heappop(free))
         for child in children.get(at, ()):
             left[child].discard(at)
             if not left[child]:
-                order.append(child)
+                heappush(free, child)
     if len(order) < len(jobs):
         circle = sorted(str(jobs[at].id) for at in set(range(len(jobs))) - set(order))
         raise InvalidInput(f"jobs wait for each other in a circle: {', '.join(circle[:10])}{', …' if len(circle) > 10 else ''}.")

@@ -58,6 +58,7 @@ begin
     return;
   end if;
   perform trunkline.refuse_circles(p_ids, v_parents, v_children);
+  perform trunkline.seat_children(p_tenant_id, p_ids, v_parents, v_children, p_there);
   select m.ended, m.states into v_ended, v_states from trunkline.mark_parents(p_tenant_id, array(select distinct p from unnest(v_parents) as p)) as m;
   with tied as (
     insert into trunkline.dependency (tenant_id, parent_id, child_id, on_failure, run_at)
@@ -132,6 +133,39 @@ begin
     end if;
     v_left := cardinality(p_parents);
   end loop;
+end $$;
+
+-- A child that stands before its parent in a flush must not do so in their ordering keys: it would wait for its parent, and all behind it, the
+-- parent too, for it. Children come right behind their last parent; all else stays in its order. The places of a key's new jobs are given anew.
+create or replace function trunkline.seat_children(p_tenant_id bigint, p_ids uuid[], p_parents uuid[], p_children uuid[], p_there uuid[]) returns void
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bitmapscan = off set jit = off
+as $$
+declare
+  v_before bigint[];
+  v_places bigint[] := array(select n * (cardinality(p_ids) + 1) from generate_subscripts(p_ids, 1) as n order by n);
+begin
+  if not exists (select from unnest(p_parents, p_children) as e (parent, child) where array_position(p_ids, e.parent) > array_position(p_ids, e.child))
+     or not exists (select from trunkline.ordering as o where o.tenant_id = p_tenant_id and o.job_id = any (p_ids)) then
+    return;
+  end if;
+  while v_places is distinct from v_before loop
+    v_before := v_places;
+    v_places := array(
+      select greatest(u.place, m.place) from unnest(p_ids, v_before) with ordinality as u (id, place, n)
+        left join (select e.child, max(p.place) + 1 as place from unnest(p_parents, p_children) as e (parent, child)
+                     join unnest(p_ids, v_before) as p (id, place) on p.id = e.parent group by e.child) as m on m.child = u.id
+       order by u.n);
+  end loop;
+  with seated as (
+    select o.queue_id, o.key, o.job_id, o.ord, row_number() over (partition by o.queue_id, o.key order by u.place, u.n) as nth,
+           row_number() over (partition by o.queue_id, o.key order by o.ord) as seat
+      from (select u.id, min(u.place) as place, min(u.n) as n from unnest(p_ids, v_places) with ordinality as u (id, place, n) where u.id <> all (p_there) group by u.id) as u
+     cross join lateral (select * from trunkline.ordering as o where o.tenant_id = p_tenant_id and o.job_id = u.id limit 1) as o
+  )
+  update trunkline.ordering as o set ord = s.ord
+    from seated as m join seated as s on s.queue_id = m.queue_id and s.key = m.key and s.seat = m.nth
+   where o.tenant_id = p_tenant_id and o.job_id = m.job_id and o.ord <> s.ord;
 end $$;
 
 -- Holds parents where they stand and marks them, in job order; answers those that had ended. One that moves meanwhile is looked for again.

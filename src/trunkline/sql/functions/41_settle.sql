@@ -144,17 +144,13 @@ begin
   perform trunkline.dead_letter(p_tenant_id,
     array(select s.job_id from unnest(p_settled) as s where s.next = 'failed' and s.dead_letter is not null),
     array(select s.dead_letter from unnest(p_settled) as s where s.next = 'failed' and s.dead_letter is not null));
-  -- In one call, because limiters are locked in one order: a job that goes on (state 0) only leaves its slots (8).
-  select array_agg(s.job_id), array_agg(case when s.next in ('failed', 'cancelled') then s.traits else s.traits & 8::smallint end),
-         array_agg(case s.next when 'failed' then 2 when 'cancelled' then 3 else 0 end)
-    into v_special, v_traits, v_states from unnest(p_settled) as s where s.traits & case when s.next in ('failed', 'cancelled') then -1 else 8 end <> 0;
-  if v_special is not null then
-    perform trunkline.after_ended(p_tenant_id, v_special, v_traits, v_states);
-  end if;
-  if exists (select from unnest(p_settled) as s where s.ending = 'blocked' and s.traits & 64 <> 0) then
-    perform trunkline.leave_limits(p_tenant_id, '{}', '{}',
-      array(select s.job_id from unnest(p_settled) as s where s.ending = 'blocked' and s.traits & 64 <> 0),
-      array(select s.run_at from unnest(p_settled) as s where s.ending = 'blocked' and s.traits & 64 <> 0));
+  select coalesce(array_agg(s.job_id), '{}'), coalesce(array_agg(s.traits), '{}'), coalesce(array_agg(case s.next when 'failed' then 2 else 3 end), '{}')
+    into v_special, v_traits, v_states from unnest(p_settled) as s where s.next in ('failed', 'cancelled') and s.traits <> 0;
+  if v_special <> '{}' or exists (select from unnest(p_settled) as s where s.traits & 72 <> 0) then
+    perform trunkline.after_ended(p_tenant_id, v_special, v_traits, v_states,
+      array(select s.job_id from unnest(p_settled) as s where s.traits & 8 <> 0 and s.next not in ('failed', 'cancelled')),
+      array(select s.job_id from unnest(p_settled) as s where s.traits & 64 <> 0 and s.ending = 'blocked'),
+      array(select s.run_at from unnest(p_settled) as s where s.traits & 64 <> 0 and s.ending = 'blocked'));
   end if;
   if v_queues is not null then
     perform trunkline.wake(v_queues);

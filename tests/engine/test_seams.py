@@ -1,0 +1,67 @@
+"""Where features meet, as applications use them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from trunkline import Trunkline, new_job
+from trunkline.engine import Heart
+from trunkline.engine.scheduler import Scheduler
+from trunkline.model.family import after, parents_first
+from trunkline.store import schedules
+from trunkline.testing import DatabaseClock
+
+HOUR = 3600
+
+
+@pytest.fixture
+def clock(app: Trunkline) -> DatabaseClock:
+    """The movable clock of the application's database."""
+    return DatabaseClock(app.store)
+
+
+@pytest.fixture
+def duty(app: Trunkline) -> Scheduler:
+    """What a worker process does when a schedule is due, by hand."""
+    return Scheduler(app.store, Heart(app.store))
+
+
+async def test_a_schedule_for_one_moment_waits_for_a_quota(app, duty, clock):
+    """It has no next time: whoever refuses it, refuses it for ever."""
+    at = await schedules.now(app.store) + timedelta(hours=1)
+    await app.schedules.create("s", "work", at=at)
+    await duty.round()
+    await app.limits.quota(queued=1)
+    await app.enqueue("other")
+    await clock.forward(HOUR + 1)
+    await duty.round()
+    refused = await app.schedules.get("s")
+    await app.limits.quota(queued=10)
+    await duty.round()
+    (firing,) = await app.schedules.firings("s")
+    job = await app.get(firing.job_id)
+
+    assert ("active", True) == (refused.state, "1 jobs queued" in refused.error)
+    assert (at, "queued") == (firing.due_at, job.state)
+    assert None is (await app.schedules.get("s")).error
+
+
+async def test_firings_that_were_missed_are_let_in_by_a_rate_together(app, duty, clock):
+    """They are one transaction; refused in its middle, all of them would be lost."""
+    await app.schedules.create("s", "work", every=HOUR, missed="all")
+    await duty.round()
+    await app.limits.quota(rate=1)
+    await clock.forward(5 * HOUR + 1)
+    await duty.round()
+
+    assert 5 == len(await app.schedules.firings("s"))
+
+
+def test_jobs_that_stand_behind_their_parents_keep_their_order():
+    """They may be of one ordering key."""
+    a, c = new_job("work"), new_job("work")
+    b = after(new_job("work"), [a.id])
+
+    assert [0, 1, 2] == parents_first([a, b, c])
