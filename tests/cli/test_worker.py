@@ -104,7 +104,7 @@ async def test_ctrl_c_lets_jobs_finish_hands_the_others_back_and_says_so(cli: Cl
     gate.touch()
 
     assert 0 == program.end()
-    assert program.said.endswith("Stopped: 1 finished, 1 handed back.\n")
+    assert program.said.endswith("Stopped: 1 finished meanwhile, 1 handed back.\n")
     finished, handed_back = [(await cli("jobs", "show", job_id, "--json")).json for job_id in ids]
     assert ("completed", "queued", 0) == (finished["state"], handed_back["state"], handed_back["failures"])
 
@@ -139,7 +139,7 @@ async def test_a_handler_that_hears_nothing_does_not_keep_the_process(cli: Cli, 
     program.signal(signal.SIGTERM)
 
     assert 0 == program.end()
-    assert program.said.endswith("Stopped: 0 finished, 1 handed back.\n")
+    assert program.said.endswith("Stopped: 0 finished meanwhile, 1 handed back.\n")
 
 
 async def _running(cli: Cli, count: int) -> None:

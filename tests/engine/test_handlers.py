@@ -451,3 +451,10 @@ async def test_higher_priorities_go_first(app):
         await app.wait(job_id, timeout=20)
 
     assert [100, 50, 7, 0] == order
+
+
+@pytest.mark.parametrize("name", ["burst", "key_burst"])
+def test_a_burst_without_its_rate_is_refused(app_offline, name):
+    """It would do nothing, and nobody would notice."""
+    with pytest.raises(InvalidInput, match=f"{name} is 3"):
+        app_offline.job("work", **{name: 3})

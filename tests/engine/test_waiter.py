@@ -52,7 +52,7 @@ async def test_a_failure_is_raised_with_the_jobs_error(working):
     """Its message is what the handler said."""
     job_id = await working.enqueue("work", {"end": "badly"})
 
-    with pytest.raises(JobFailed, match="failed after 1 attempts: no such address"):
+    with pytest.raises(JobFailed, match="failed after 1 attempt: no such address"):
         await working.wait(job_id, 30)
 
 

@@ -74,7 +74,7 @@ async def test_a_second_rebuild_finds_nothing_new_and_a_forced_one_stores_all_th
 async def test_what_no_retry_can_mend_fails_at_the_first_attempt(worker: Trunkline, payload: dict[str, object], said: str) -> None:
     job_id = await worker.enqueue(KIND, payload)
 
-    with pytest.raises(JobFailed, match=f"failed after 1 attempts.*{said}"):
+    with pytest.raises(JobFailed, match=f"failed after 1 attempt.*{said}"):
         await worker.wait(job_id, timeout=30)
 
 

@@ -56,7 +56,7 @@ async def stop(app: Trunkline, worker: Worker, voice: Voice, *, quiet: bool = Fa
     voice.event("stopping", running=running, timeoutS=timeout_s)
     stopped = await _stopped(app, worker, timeout_s, voice)
     voice.event("stopped", finished=stopped.finished, handedBack=stopped.released, unreported=stopped.unflushed)
-    line = f"Stopped: {stopped.finished} finished, {stopped.released} handed back."
+    line = f"Stopped: {stopped.finished} finished meanwhile, {stopped.released} handed back."
     if stopped.unflushed:
         voice.say(f"{line} {show.count(stopped.unflushed, 'report')} could not be written: these jobs will run again.", style="red")
         return 1

@@ -117,7 +117,7 @@ class Operations:
         job = await self.wait_ended(job_id, timeout, tenant=tenant)
         message = job.error.get("message", "") if isinstance(job.error, dict) else ""
         if job.state == "failed":
-            raise JobFailed(f"job {job.id} failed after {job.attempt} attempts: {message}")
+            raise JobFailed(f"job {job.id} failed after {job.attempt} attempt{'' if job.attempt == 1 else 's'}: {message}")
         if job.state == "cancelled":
             raise JobCancelled(f"job {job.id} was cancelled: {message}")
         if is_hidden(job.result):

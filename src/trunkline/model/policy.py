@@ -57,6 +57,9 @@ class Policy:
                 in_range(name, rate, 1 / YEAR_S, 1_000_000)
         whole("burst", self.burst, 0, 1_000_000)
         whole("key_burst", self.key_burst, 0, 1_000_000)
+        for name, burst, rate in (("burst", self.burst, self.rate), ("key_burst", self.key_burst, self.key_rate)):
+            if burst and rate is None:
+                raise InvalidInput(f"{name} is {burst} and {name.replace('burst', 'rate')} is not given: a burst belongs to a rate.")
 
 
 def in_range(name: str, value: object, low: float, high: float) -> float:
