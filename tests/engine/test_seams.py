@@ -6,9 +6,11 @@ from datetime import timedelta
 
 import pytest
 
+from tests.engine.test_privacy import application, charging, sealed_kind
 from trunkline import Trunkline, new_job
 from trunkline.engine import Heart
 from trunkline.engine.scheduler import Scheduler
+from trunkline.errors import InvalidPayload
 from trunkline.model.family import after, parents_first
 from trunkline.store import schedules
 from trunkline.testing import DatabaseClock
@@ -65,3 +67,17 @@ def test_jobs_that_stand_behind_their_parents_keep_their_order():
     b = after(new_job("work"), [a.id])
 
     assert [0, 1, 2] == parents_first([a, b, c])
+
+
+async def test_nothing_is_merged_into_a_template_that_is_encrypted(trunkline_url):
+    """Neither opens any more. What comes encrypted itself takes the whole place."""
+    async with application(trunkline_url) as app:
+        charging(app)
+        await sealed_kind(app)
+        card = await app.privacy.seal("charge", {"card": "4111"})
+        await app.templates.save("card", "charge", card)
+        with pytest.raises(InvalidPayload, match="encrypted"):
+            await app.enqueue(template="card", payload={"a": 1})
+        job_id = await app.enqueue(template="card", payload=await app.privacy.seal("charge", {"card": "4222"}))
+
+        assert {"card": "4222"} == (await app.get(job_id)).payload

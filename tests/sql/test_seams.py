@@ -351,3 +351,19 @@ async def test_a_copy_is_counted_to_the_last_job_and_owed_once(queue, queued):
 
     assert (len(jobs) if queued == len(jobs) else 0) == await queue.count("ready")
     assert owed_s is None if queued < len(jobs) else owed_s == pytest.approx(2300, abs=10)
+
+
+async def test_a_line_behind_a_failed_job_goes_on_when_retention_forgets_it(queue, clock):
+    """It held up the line until somebody saw to it; now nobody can any more."""
+    head, behind = await queue.put(ordering_key="o"), await queue.put(ordering_key="o")
+    await queue.settle(await queue.claim_one(), "fatal")
+    assert [] == await queue.claim(5)
+    await queue.store.fetch("""select trunkline.set_retention($1, 'work', '{"failed": 60}')""", queue.tenant_id)
+    await clock.forward(7200)
+    await queue.store.fetch("select trunkline.sweep(1e9, 1000)")
+    await queue.store.fetch(BUSY_DUTIES)
+    await queue.tick(ttl_s=1e9)
+
+    assert None is await queue.state(head)
+    assert [behind] == [claimed.job_id for claimed in await queue.claim(5)]
+    assert [] == await wrongs(queue.store)

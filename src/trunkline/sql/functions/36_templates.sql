@@ -63,7 +63,13 @@ begin
   if jsonb_typeof(p_options) <> 'object' then
     perform trunkline.check_options(p_options);
   end if;
-  select t.kind, trunkline.merged_payload(t.payload, p_payload), jsonb_strip_nulls(t.options || coalesce(p_options, '{}'))
+  -- An encrypted payload is one value: it takes the whole place, and nothing can be merged into it.
+  if json_typeof(p_payload) = 'object' and not trunkline.is_sealed(p_payload)
+     and exists (select from trunkline.template as t where t.tenant_id = p_tenant_id and t.name = p_name and trunkline.is_sealed(t.payload)) then
+    raise exception using errcode = 'TL002',
+      message = format('template %L has an encrypted payload, and fields cannot be merged into it: give none, or a whole one that app.privacy.seal() made', left(p_name, 80));
+  end if;
+  select t.kind, case when trunkline.is_sealed(p_payload) then p_payload else trunkline.merged_payload(t.payload, p_payload) end, jsonb_strip_nulls(t.options || coalesce(p_options, '{}'))
     into kind, payload, options
     from trunkline.template as t where t.tenant_id = p_tenant_id and t.name = p_name;
   if kind is null then
