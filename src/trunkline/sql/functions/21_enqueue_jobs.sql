@@ -116,15 +116,15 @@ as $$
 declare
   v_now timestamptz := trunkline.now();
   v_ord bigint;
-  v_firsts uuid[];
-  v_holders uuid[];
+  v_firsts uuid[]; v_holders uuid[];
   v_queue_ids integer[]; v_rules integer;
   v_there uuid[]; v_made uuid[];
 begin
   perform trunkline.check_ids(p_ids);
   perform trunkline.ensure_names(p_tenant_id, p_queues, p_kinds, p_priorities);
   -- A job that is there already may have ended and freed its keys: it asks for none again, and replaces nobody.
-  v_there := array(select j.id from trunkline.job as j where j.tenant_id = p_tenant_id and j.id = any (p_ids));
+  v_there := array(select u.id from unnest(p_ids) as u (id)   -- one by one: before 17, `= any` may become a filter of the whole index
+                    cross join lateral (select from trunkline.job as j where j.tenant_id = p_tenant_id and j.id = u.id limit 1) as j);
   v_firsts := trunkline.take_idempotency(p_tenant_id, p_ids, p_kinds,
     array(select case when u.id <> all (v_there) then u.key end from unnest(p_ids, p_idempotency_keys) with ordinality as u (id, key, n) order by u.n), p_options);
   -- A job that lost its idempotency key is an old job: it asks for no unique key.
