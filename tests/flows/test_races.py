@@ -147,14 +147,14 @@ async def test_redriving_while_workers_fail_jobs_keeps_each_in_one_place(sender,
     async def redrive():
         return await sender.app.redrive(kind="flaky")
 
-    back = await asyncio.gather(*(redrive() for _ in range(3)))
-    await journal.wait_for("acked", 120, what="failed")
+    back = sum(await asyncio.gather(*(redrive() for _ in range(3))))  # a late caller finds some that failed again meanwhile
+    await journal.wait_for("acked", 60 + back, what="failed")
     await until(lambda: no_live_job(sender), "no job lives")
     final = await verdict()
 
-    assert 60 == sum(back)
+    assert 60 <= back
     assert 60 == final.count("failed")
-    assert {2} == set(final.attempts().values())
+    assert 60 + back == sum(final.attempts().values())
 
 
 async def no_live_job(sender):

@@ -284,3 +284,16 @@ async def test_an_old_snapshot_that_only_reads_does_not_hold_the_safe_mark_back(
 
     assert await until(lambda: is_safe(queue, first.xmax), "the place is safe while the snapshot is open")
     await transaction.rollback()
+
+
+async def test_a_rescue_that_meets_a_lock_costs_no_heartbeat(queue):
+    """Somebody's tick is slow to commit; ours is answered all the same, and rescues next time."""
+    await queue.store.fetch("insert into trunkline.duty (name) values ('patience') on conflict do nothing")
+    await queue.store.fetch(
+        "update trunkline.duty set last_run_at = clock_timestamp() - interval '1 minute', next_run_at = '-infinity' where name = 'rescue'"
+    )
+    async with queue.store.connection() as other, other.transaction():
+        await other.execute("update trunkline.duty set next_run_at = next_run_at where name = 'patience'")
+        tick = await store_sessions.tick(queue.store, queue.session_id, 60, [queue.queue_id], 0)
+
+    assert tick.alive

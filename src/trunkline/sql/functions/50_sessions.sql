@@ -82,7 +82,11 @@ begin
   xmax := pg_current_xact_id()::text::bigint;
   alive := trunkline.renew(p_session_id, p_ttl_s);
   perform trunkline.promote(1000);
-  perform trunkline.rescue(p_session_id);
+  begin
+    perform trunkline.rescue(p_session_id);
+  exception when lock_not_available or deadlock_detected then
+    raise warning 'trunkline rescue: % (%)', sqlerrm, sqlstate;
+  end;
   perform trunkline.follow_up(p_session_id);
   perform trunkline.mend_limits(p_session_id);
   xmin := pg_snapshot_xmin(pg_current_snapshot())::text::bigint;
