@@ -228,15 +228,21 @@ class Runner:
             if not isinstance(error, Exception):
                 log.error("runner.handler_raised", job_id=str(job.id), kind=job.kind, error=repr(error))
 
-    def stop(self, reason: str, *fences: tuple[UUID, int]) -> int:
-        """Stop these attempts (or, with none named, all) because they were cancelled, timed out, lost or released; how many."""
+    def held_as(self, fences: Sequence[tuple[UUID, int]]) -> list[Job]:
+        """The attempts held here under these (job, attempt): of several tenants perhaps, as an id is unique within its tenant only."""
         wanted = set(fences)
-        return self._stop(reason, [job for job in (*self._waiting, *self._running) if not wanted or job.fence in wanted])
+        return [job for job in (*self._waiting, *self._running) if job.fence in wanted]
 
-    def _stop(self, reason: str, jobs: list[Job]) -> int:
+    def stop(self, reason: str) -> int:
+        """Stop all attempts, because they were lost or released; how many."""
+        return self.stop_these(reason, [*self._waiting, *self._running])
+
+    def stop_these(self, reason: str, jobs: list[Job]) -> int:
+        """Stop attempts because they were cancelled, timed out, lost or released; how many were still held and not stopped before."""
+        held = self._running.union(self._waiting)
         stopped = 0
         for job in jobs:
-            if job.stop_reason is not None:
+            if job.stop_reason is not None or job not in held:
                 continue
             job.stop_reason, job.cancelled = reason, True
             stopped += 1
@@ -279,7 +285,7 @@ class Runner:
         if now < self._look_at:
             return
         held = (*self._waiting, *self._running)
-        self._stop("timed_out", [job for job in held if job.deadline_at <= now])
+        self.stop_these("timed_out", [job for job in held if job.deadline_at <= now])
         self._look_at = min((job.deadline_at for job in held if job.deadline_at > now), default=float("inf"))
 
     async def wait_idle(self, within_s: float) -> bool:
