@@ -47,11 +47,14 @@ class Customer:
 
     async def round(self) -> None:
         calls = [self.call() for _ in range(AT_ONCE)]
-        for (call, data), answer in zip(calls, await self.client.ask_many(calls), strict=True):
-            if call == "send_job" and answer.get("jobId"):
-                self.own.add(answer["jobId"])
-                self.ids.append(answer["jobId"])
-            elif answer["status"] == "ok" and answer.get("job") is not None and answer["job"]["data"] != {"of": self.name}:
+        answered = list(zip(calls, await self.client.ask_many(calls), strict=True))
+        sent = [answer["jobId"] for (call, _), answer in answered if call == "send_job" and answer.get("jobId")]
+        self.own.update(sent)  # first: calls of one frame are carried out at once, so a cancel may meet a job sent behind it
+        self.ids += sent
+        for (call, data), answer in answered:
+            if call == "send_job":
+                continue
+            if answer["status"] == "ok" and answer.get("job") is not None and answer["job"]["data"] != {"of": self.name}:
                 self.wrong.append(f"{call} {data} showed {answer}")
             elif (
                 answer["status"] == "ok"
