@@ -37,6 +37,19 @@ async def test_it_goes_back_when_nothing_was_sent_for_a_while(store, monkeypatch
     assert 1 == (await store.fetch_held("select 1"))[0][0]
 
 
+async def test_a_statement_that_begins_when_it_is_about_to_go_back_has_it_for_itself(store, monkeypatch):
+    """Between the look that found it idle and its way back, nobody may begin to use it."""
+    await store.fetch_held("select 1")
+    monkeypatch.setattr(held, "IDLE_S", -1.0)
+    sent = asyncio.create_task(store.fetch_held("select pg_backend_pid() from pg_sleep(0.3)"))  # runs as soon as we wait
+    store._held._look()
+    while store._held._returning:
+        await asyncio.sleep(0)
+    others = await asyncio.gather(*(store.fetch("select pg_backend_pid() from pg_sleep(0.3)") for _ in range(3)))
+
+    assert 4 == len({rows[0][0] for rows in (await sent, *others)})
+
+
 async def test_it_goes_back_after_an_error_and_the_next_statement_works(store):
     """A refused value, a closed connection: the caller hears of it, and nobody after it does."""
     with pytest.raises(InvalidInput):

@@ -4,7 +4,7 @@ For a caller that sends one small statement after another: taking a connection f
 the client's CPU, more than the statement itself (docs/performance.md). It goes back to the pool when nothing was sent
 for a while, and at once after any error.
 Always true: one statement at a time runs on it; a caller who finds it in use takes one from the pool as everybody does.
-Called by: store.enqueue.
+Called by: store.pool, for store.enqueue and store.work.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Held:
         self._is_used = True
         try:
             if self._conn is None or self._conn.is_closed():
-                await self.close()
+                await self._let_go()
                 self._conn = await self._take()
             rows: list[asyncpg.Record] = await self._conn.fetch(text, *args)
         except BaseException:
@@ -70,9 +70,11 @@ class Held:
             self._timer = loop.call_later(max(due_in_s, 0.01), self._look)
             return
         self._timer = None
-        task = loop.create_task(self._let_go())
-        self._returning.add(task)
-        task.add_done_callback(self._returning.discard)
+        conn, self._conn = self._conn, None  # now, not in the task: a statement may begin before that runs
+        if conn is not None:
+            task = asyncio.ensure_future(self._give_back(conn))
+            self._returning.add(task)
+            task.add_done_callback(self._returning.discard)
 
     async def _let_go(self) -> None:
         conn, self._conn = self._conn, None
