@@ -135,6 +135,18 @@ async def test_a_database_that_stays_away_is_said_to_be_after_the_time(proxy):
         proxy.refuse(False)
 
 
+async def test_a_bulk_gives_up_as_well_when_the_database_stays_away(proxy):
+    """Nothing was read from the caller yet: it must not try for ever."""
+    async with Trunkline(settings=Settings.load({}, database_url=proxy.url, command_timeout_s=0.5)) as app:
+        await app.enqueue_many([new_job("work", n) for n in range(300)])
+        proxy.refuse()
+        proxy.cut_all()
+
+        with pytest.raises(Unavailable):
+            await asyncio.wait_for(app.enqueue_many(new_job("work", n) for n in range(300)), 20)
+        proxy.refuse(False)
+
+
 async def test_a_payload_is_refused_before_anybody_waits(app):
     """At the door."""
     with pytest.raises(InvalidPayload):

@@ -20,7 +20,6 @@ from trunkline.errors import InvalidInput, LeaseLost, SecretInPayload
 from trunkline.model import Claimed, as_uuid, family
 from trunkline.model.payload import decode, encode
 from trunkline.store import Store, enqueue, foreign, privacy, read, work
-from trunkline.store.batches import JOB_TYPES
 from trunkline.store.read import Parent
 
 current_job: ContextVar[Job | None] = ContextVar("trunkline_job", default=None)
@@ -212,7 +211,10 @@ class Job:
             return sent[0][0]
         (job,) = await sealing.asked(self._store, self.tenant_id, [job])
         rows = await foreign.rows(
-            connection, self._store.sql(enqueue.JOBS), (self.tenant_id, *map(list, enqueue.arguments([job]))), ("bigint", *JOB_TYPES)
+            connection,
+            self._store.sql(enqueue.JOBS),
+            (self.tenant_id, *map(list, enqueue.arguments([job]))),
+            ("bigint", *enqueue.JOB_TYPES),
         )
         return UUID(str(rows[0][0]))
 

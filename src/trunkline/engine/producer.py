@@ -126,6 +126,7 @@ class Producer:
             await copy.copy(self._store, tenant_id, intake.plain(COPY_CHUNK, taken))
         except (Unavailable, MustEncrypt) as error:  # a COPY of encrypted kinds is refused
             log.warning("producer.waiting", error=str(error), retry_in_s=0.0)
+            taken = taken or list(intake.piece)  # it failed before the first was read
             await self._safely(tenant_id, taken, repeat=True)
             if taken and intake.piece and intake.piece[-1] is taken[-1]:
                 intake.step()
@@ -154,7 +155,7 @@ class Producer:
             connection,
             self._store.sql(enqueue.JOBS),
             (tenant_id, *(list(column) for column in enqueue.arguments(jobs))),
-            ("bigint", "uuid[]", "text[]", "text[]", "smallint[]", "json[]", "text[]", "json[]", "timestamptz[]", "text[]", "text[]"),
+            ("bigint", *enqueue.JOB_TYPES),
         )
         return [Enqueued(UUID(str(row[0])), row[1]) for row in rows]
 

@@ -30,9 +30,8 @@ OPEN_PARENTS = """select e.parent_id, j.kind, j.state from trunkline.dependency 
  where e.tenant_id = $1 and e.child_id = $2 order by e.parent_id limit 20"""
 ABANDONED = """select t.name, b.batch_id, b.created_at from trunkline.batch as b join trunkline.tenant as t on t.tenant_id = b.tenant_id
  where b.done_at is null and b.sealed_at is null and b.created_at < trunkline.now() - interval '1 hour' order by b.created_at limit 20"""
-JOB_TYPES = ("uuid[]", "text[]", "text[]", "smallint[]", "json[]", "text[]", "json[]", "timestamptz[]", "text[]", "text[]")
-SEND_TYPES = ("bigint", "uuid", "text", "json", "json", *JOB_TYPES)
-TOGETHER_TYPES = ("bigint", *JOB_TYPES)
+SEND_TYPES = ("bigint", "uuid", "text", "json", "json", *enqueue.JOB_TYPES)
+TOGETHER_TYPES = ("bigint", *enqueue.JOB_TYPES)
 
 
 async def open_batch(
@@ -62,7 +61,7 @@ async def enqueue_together(store: Store, tenant_id: int, jobs: Sequence[NewJob])
 
 def columns(jobs: Sequence[NewJob]) -> list[Sequence[object]]:
     """The parallel arrays of SEND and TOGETHER; of no jobs, too."""
-    return enqueue.arguments(jobs) if jobs else [[] for _ in JOB_TYPES]
+    return enqueue.arguments(jobs) if jobs else [[] for _ in enqueue.JOB_TYPES]
 
 
 async def cancel(store: Store, tenant_id: int, batch_id: UUID, reason: str, after: UUID | None, limit: int) -> tuple[UUID | None, int, int]:

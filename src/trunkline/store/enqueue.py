@@ -18,6 +18,18 @@ from trunkline.store.pool import Store
 ONE = "select trunkline.enqueue_one($1, $2, $3, $4, $5, $6, $7)"
 PLAIN = "select trunkline.enqueue_plain($1, $2, $3, $4, $5, $6, $7)"
 JOBS = "select id, created from trunkline.enqueue_jobs($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
+JOB_TYPES = (
+    "uuid[]",
+    "text[]",
+    "text[]",
+    "smallint[]",
+    "json[]",
+    "text[]",
+    "json[]",
+    "timestamptz[]",
+    "text[]",
+    "text[]",
+)  # of `arguments`
 
 
 async def one(store: Store, tenant_id: int, job: NewJob) -> None:
