@@ -8,7 +8,7 @@ import typer
 
 from trunkline.cli import show
 from trunkline.cli.batch_send import send
-from trunkline.cli.options import Json, Tenant, seconds
+from trunkline.cli.options import Json, Tenant, Timeout
 from trunkline.cli.run import carry_out
 
 if TYPE_CHECKING:
@@ -114,9 +114,7 @@ def _print(batch: BatchView, *, as_json: bool) -> None:
 @batches.command()
 def wait(
     batch_id: BatchId,
-    timeout: Annotated[
-        float | None, typer.Option(parser=seconds, metavar="90|5m|2h", help="Give up after this long.", show_default=False)
-    ] = None,
+    timeout: Timeout = None,
     tenant: Tenant = None,
     as_json: Json = False,
 ) -> None:

@@ -12,7 +12,7 @@ from uuid import UUID
 import typer
 
 from trunkline.cli import show
-from trunkline.cli.options import Delay, JobId, JobIds, Json, RunAt, Tenant, seconds
+from trunkline.cli.options import Delay, JobId, JobIds, Json, RunAt, Tenant, Timeout
 from trunkline.cli.run import carry_out
 
 if TYPE_CHECKING:
@@ -95,9 +95,7 @@ def show_job(
 @jobs.command()
 def watch(
     job_id: JobId,
-    timeout: Annotated[
-        float | None, typer.Option(parser=seconds, metavar="90|5m|2h", help="Give up after this long.", show_default=False)
-    ] = None,
+    timeout: Timeout = None,
     tenant: Tenant = None,
     as_json: Json = False,
 ) -> None:

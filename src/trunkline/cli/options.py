@@ -74,6 +74,7 @@ Options = Annotated[
 ]
 JobIds = Annotated[list[str], typer.Argument(metavar="ID", help="Job ids.")]
 JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id.")]
+Timeout = Annotated[float | None, typer.Option(parser=seconds, metavar="90|5m|2h", help="Give up after this long.", show_default=False)]
 Delay = Annotated[float | None, typer.Option(parser=seconds, metavar="90|5m|2h", help="Run this long from now.", show_default=False)]
 RunAt = Annotated[
     datetime | None, typer.Option(parser=moment, metavar="TIME", help="Run at this time (ISO 8601 with a time zone).", show_default=False)

@@ -12,9 +12,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
+from typing import TypeVar
 from uuid import UUID
 
 import structlog
@@ -43,6 +44,7 @@ FEW_LINES = 8  # so many are looked at one by one; more are asked about together
 FRONT_EVERY_S = 60.0
 STRAYS_AFTER_S = (0.0, 1.0, 5.0, 30.0)  # after a lost answer: a statement whose client went away may still commit for a while
 MAX_UNREPORTED = 20_000
+T = TypeVar("T")
 log = structlog.get_logger("trunkline.fetcher")
 
 
@@ -281,17 +283,17 @@ class Fetcher:
             ids, attempts = [job_id for job_id, _ in fences], [attempt for _, attempt in fences]
             await work.settle(self._store, tenant_id, ids, attempts, ["released"] * len(fences), none, none)
 
-    async def _names(self, kind_ids: set[int]) -> None:
-        """Learn the names of kinds. The jobs at hand are leased, so this waits for the database instead of giving up."""
-        while kind_ids:
+    async def _learned(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """What there is to know of kinds. The jobs at hand are leased, so this waits for the database instead of giving up."""
+        while True:
             try:
-                self._kinds.update(await work.kind_names(self._store, sorted(kind_ids)))
-                return
+                return await ask()
             except Unavailable:
                 await asyncio.sleep(0.2)
 
     async def _start(self, line: Line, claimed: list[Claimed], began_at: float) -> None:
-        await self._names({c.kind_id for c in claimed} - self._kinds.keys())
+        if unknown := {c.kind_id for c in claimed} - self._kinds.keys():
+            self._kinds.update(await self._learned(lambda: work.kind_names(self._store, sorted(unknown))))
         jobs, timeouts = [], []
         for row in claimed:
             handler = self._registry.get(self._kinds.get(row.kind_id, ""))
@@ -299,16 +301,22 @@ class Fetcher:
                 self._no_handler(line, row)
                 continue
             job = Job(row, line.tenant_id, line.queue, handler, self._store, self._reporter)
-            timeout_s = handler.policy.timeout_s
+            timeout_s: float | None = handler.policy.timeout_s
             if row.options is not None:
-                options = job.options
-                timeout_s = options.get("timeout", timeout_s)
-                if self._is_over(options.get("expires_at")):
-                    self._acker.ended(job, "cancelled", '{"type":"expired","message":"expires_at had passed before it started"}')
-                    continue
-            jobs.append(job)
-            timeouts.append(timeout_s)
+                timeout_s = self._by_options(job, handler.policy.timeout_s)
+            if timeout_s is not None:
+                jobs.append(job)
+                timeouts.append(timeout_s)
         self._runner.start(jobs, timeouts, began_at)
+
+    def _by_options(self, job: Job, timeout_s: float) -> float | None:
+        """The timeout of a job with options, where its kind's is `timeout_s`; None: it had expired, and was ended."""
+        options = job.options
+        if self._is_over(options.get("expires_at")):
+            self._acker.ended(job, "cancelled", '{"type":"expired","message":"expires_at had passed before it started"}')
+            return None
+        own_s: float = options.get("timeout", timeout_s)
+        return own_s
 
     def _is_over(self, expires_at: str | None) -> bool:
         return expires_at is not None and datetime.fromisoformat(expires_at) <= self._heart.database_now()

@@ -30,7 +30,7 @@ from trunkline.engine.reporter import Reporter
 from trunkline.engine.sealing import Sealing
 from trunkline.engine.vault import RESULT, is_sealed
 from trunkline.engine.worker import kept_up
-from trunkline.errors import NotReadable, Unavailable, Unflushed
+from trunkline.errors import NotReadable, Unflushed
 from trunkline.model import Claimed, Policy
 from trunkline.store import Signals, Store, sessions, work
 from trunkline.store.work import Settled
@@ -137,14 +137,12 @@ class RemoteFetcher(Fetcher):
         await self._learn({row.kind_id for row in claimed} - self._timeouts.keys())
         jobs = []
         for row in claimed:
-            timeout_s = self._timeouts[row.kind_id][1]
+            timeout_s: float | None = self._timeouts[row.kind_id][1]
             job = self._job(row, line.tenant_id, line.queue)
             if row.options is not None:
-                options = job.options
-                timeout_s = options.get("timeout", timeout_s)
-                if self._is_over(options.get("expires_at")):
-                    self._acker.ended(job, "cancelled", '{"type":"expired","message":"expires_at had passed before it started"}')
-                    continue
+                timeout_s = self._by_options(job, self._timeouts[row.kind_id][1])
+            if timeout_s is None:
+                continue
             job.deadline_at = began_at + timeout_s
             if self._opens(job):
                 jobs.append(job)
@@ -178,13 +176,8 @@ class RemoteFetcher(Fetcher):
         return [job for job in jobs if self._opens(job)]
 
     async def _learn(self, kind_ids: set[int]) -> None:
-        """What there is to know of kinds. The jobs at hand are leased, so this waits for the database instead of giving up."""
-        while kind_ids:
-            try:
-                self._timeouts.update(await work.kind_timeouts(self._store, sorted(kind_ids)))
-                return
-            except Unavailable:
-                await asyncio.sleep(0.2)
+        if kind_ids:
+            self._timeouts.update(await self._learned(lambda: work.kind_timeouts(self._store, sorted(kind_ids))))
 
 
 class RemoteWork:
