@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
@@ -23,6 +24,7 @@ from trunkline.engine import (
     Operations,
     Privacy,
     Producer,
+    Records,
     Registry,
     Retention,
     Schedules,
@@ -40,10 +42,13 @@ from trunkline.store import Signals, Store, sessions
 from trunkline.store import migrate as migrations
 
 if TYPE_CHECKING:
+    from fastapi import APIRouter, FastAPI
+
     from trunkline.auth import Mode
     from trunkline.gateway import GatewayStopped
     from trunkline.gateway.server import Server
     from trunkline.jobtypes.plugins import PlugIn
+    from trunkline.rest import Api
 
 
 class Trunkline(Operations, Declarations):
@@ -61,6 +66,7 @@ class Trunkline(Operations, Declarations):
         self.batches = Batches(self)
         self.flows = Flows(self)
         self.limits = Limits(self)
+        self.records = Records(self, self.privacy)
         self.retention = Retention(self)
         self.tenants = Tenants(self)
         self._store: Store | None = None
@@ -73,6 +79,7 @@ class Trunkline(Operations, Declarations):
         self._background: list[asyncio.Task[None]] = []
         self._worker: Worker | None = None
         self._server: Server | None = None
+        self._api: Api | None = None
 
     # -- handlers ----------------------------------------------------------------
 
@@ -119,6 +126,8 @@ class Trunkline(Operations, Declarations):
     async def close(self) -> None:
         """Stop a worker that runs, then close every connection and the embedded server (if this process is its last user)."""
         await self.stop_gateway()
+        if self._api is not None:
+            await self._api.close()
         if self._worker is not None:
             await self.stop_worker()
         if self._producer is not None:
@@ -188,10 +197,13 @@ class Trunkline(Operations, Declarations):
             return Stopped(0, 0, 0)
         return await worker.stop(self.settings.shutdown_timeout_s if timeout_s is None else timeout_s)
 
-    async def start_gateway(self, *, host: str | None = None, port: int | None = None, mode: Mode | None = None) -> Server:
+    async def start_gateway(
+        self, *, host: str | None = None, port: int | None = None, mode: Mode | None = None, api: bool = False
+    ) -> Server:
         """Open a port for remote workers and senders (extra: trunkline[server]).
 
         Args:
+            api: the REST API on the same port, too.
             mode: "development" or "production"; None: as TRUNKLINE_ENV says (docs/tokens.md).
         Raises:
             InvalidSetting: the address cannot be used, or the test token is live in production.
@@ -201,13 +213,39 @@ class Trunkline(Operations, Declarations):
         if self._server is not None:
             raise InvalidInput("this application runs a gateway already: stop it first.")
         store, is_embedded = await self.open(), self._embedded is not None
-        self._server = await open_gateway(self, store, self._listening(), host=host, port=port, mode=mode, is_embedded=is_embedded)
+        rest = self.asgi if api else None
+        self._server = await open_gateway(
+            self, store, self._listening(), host=host, port=port, mode=mode, is_embedded=is_embedded, rest=rest
+        )
         return self._server
 
     async def stop_gateway(self, timeout_s: float | None = None) -> GatewayStopped | None:
         """Hand back what no worker started, let the others report, close the port; `timeout_s` None: TRUNKLINE_SHUTDOWN_TIMEOUT."""
         server, self._server = self._server, None
         return None if server is None else await server.stop(self.settings.shutdown_timeout_s if timeout_s is None else timeout_s)
+
+    @property
+    def api(self) -> Api:
+        """The REST API of this application (extra: trunkline[server]); mount `asgi` or `router` rather."""
+        from trunkline.doors import make_api
+
+        if self._api is None:
+            self._api = make_api(self, self._listening, lambda: self._embedded is not None, lambda: self._server)
+        return self._api
+
+    @cached_property
+    def asgi(self) -> FastAPI:
+        """The whole REST API as an ASGI application: serve it, or mount it in your own."""
+        from trunkline.doors import make_asgi
+
+        return make_asgi(self.api)
+
+    @cached_property
+    def router(self) -> APIRouter:
+        """Its routes under /api, for `include_router` of your own FastAPI application."""
+        from trunkline.doors import make_router
+
+        return make_router(self.api)
 
     def _listening(self) -> Signals:
         """The LISTEN connection, once the application is open."""

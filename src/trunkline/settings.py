@@ -30,6 +30,7 @@ ALIASES: dict[str, tuple[str, float | None]] = {
     "MAX_CONCURRENT_JOBS": ("CONCURRENCY", None),
     "JOB_TIMEOUT_MINUTES": ("JOB_TIMEOUT", 60.0),
     "WEBSOCKET_PORT": ("PORT", None),
+    "WEBSOCKET_CORS_ORIGIN": ("CORS_ORIGINS", None),
 }
 SECRET: dict[str, Any] = {"secret": True}  # never printed: not in messages, not by `config show`, not in the repr
 UNUSED = {"PGBOSS_ARCHIVE_COMPLETED_AFTER_SECONDS": "finished jobs are never moved to an archive; TRUNKLINE_RETENTION alone decides"}
@@ -62,11 +63,18 @@ class Settings(BaseModel):
     host: str = Field("127.0.0.1", min_length=1, max_length=255, description="address the gateway listens on")
     port: int = Field(3000, ge=0, le=65535, description="0: any free one")
     jwt_secret: str | None = Field(None, min_length=32, max_length=4096, repr=False, json_schema_extra=SECRET)
+    jwt_public_key: str | None = Field(None, min_length=1, max_length=8192, description="PEM: RS256, ES256 or EdDSA, as the key is")
+    jwt_jwks_url: str | None = Field(None, max_length=2000, description="https:// address of the identity provider's key set")
     jwt_audience: str | None = Field(None, min_length=1, max_length=500)
     jwt_issuer: str | None = Field(None, min_length=1, max_length=500)
     jwt_tenant_claim: str = Field("tenant", min_length=1, max_length=200)
     jwt_default_tenant: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")
     jwt_admin_claim: str | None = Field(None, min_length=1, max_length=200, description="name of a claim that is true, or name=value")
+    cors_origins: str = Field("", max_length=10_000, description="comma list of origins that browsers may call from; * for any")
+    proxies: str = Field("", max_length=2000, description="comma list of proxies whose X-Forwarded-For is believed; * for any")
+    api_rate: float = Field(100.0, ge=0.1, le=1_000_000, description="requests a second of one principal; twice as many at once")
+    audit_retention_s: float = Field(365 * 86400.0, ge=86400, le=36500 * 86400.0, description="how long it is kept who did what")
+    metrics_token: str | None = Field(None, min_length=16, max_length=500, repr=False, json_schema_extra=SECRET)
     data_dir: str = Field(".trunkline", description="folder of the embedded database")
     pg_bin_dir: str | None = Field(None, description="folder with postgres, initdb and pg_ctl for the embedded database")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -87,8 +95,12 @@ class Settings(BaseModel):
                 values[field] = _checked_url(PREFIX + field.upper(), str(values[field]))
         if str(values.get("jwt_secret") or "").lstrip().startswith("-----BEGIN"):
             raise InvalidSetting(
-                "TRUNKLINE_JWT_SECRET is a PEM key, need a shared secret of 32 characters or more: users' tokens are HS256."
+                "TRUNKLINE_JWT_SECRET is a PEM key, need a shared secret of 32 characters or more. Set TRUNKLINE_JWT_PUBLIC_KEY for a public key."
             )
+        if len(given := [name for name in ("jwt_secret", "jwt_public_key", "jwt_jwks_url") if values.get(name)]) > 1:
+            raise InvalidSetting(f"{' and '.join(map(variable, given))} are set: one of them can verify users' tokens. Unset the others.")
+        if (url := values.get("jwt_jwks_url")) and not _is_safe_address(str(url)):
+            raise InvalidSetting(f"TRUNKLINE_JWT_JWKS_URL is {str(url)[:80]!r}: need https:// (http:// only for 127.0.0.1 and localhost).")
         try:
             return cls.model_validate(values)
         except ValidationError as error:
@@ -117,9 +129,19 @@ class Settings(BaseModel):
         return frozenset(_listed(self.jobtypes_off))
 
     @property
+    def origins(self) -> tuple[str, ...]:
+        """Origins that browsers may call from."""
+        return _listed(self.cors_origins)
+
+    @property
     def is_pooled(self) -> bool:
         """Whether DATABASE_URL may be a transaction pooler (a separate LISTEN_URL says so): no named statements then."""
         return self.listen_url is not None and self.listen_url != self.database_url
+
+
+def _is_safe_address(url: str) -> bool:
+    """Keys that came over the open network could be anybody's."""
+    return re.match(r"https://[^/\s]+|http://(127\.0\.0\.1|localhost|\[::1\])(:\d+)?(/|$)", url) is not None
 
 
 def _listed(text: str) -> tuple[str, ...]:

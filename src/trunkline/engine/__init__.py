@@ -1,5 +1,6 @@
 """Moves jobs: gather enqueues, claim to capacity, run, ack in batches, keep leases, do the periodic duties."""
 
+from trunkline.engine.acts import Act, acting
 from trunkline.engine.batches import Batches, BatchSent, OpenBatch
 from trunkline.engine.context import Job, current_job
 from trunkline.engine.declarations import Declarations
@@ -12,6 +13,7 @@ from trunkline.engine.operations import Operations
 from trunkline.engine.privacy import Privacy
 from trunkline.engine.producer import Enqueued, Producer
 from trunkline.engine.reach import Reach
+from trunkline.engine.records import Records
 from trunkline.engine.remote import Desk, RemoteWork
 from trunkline.engine.retention import Retention
 from trunkline.engine.schedules import Schedules
@@ -25,6 +27,7 @@ from trunkline.store.work import Settled
 
 __all__ = [
     "EVENTS",
+    "Act",
     "BatchSent",
     "Batches",
     "Declarations",
@@ -43,6 +46,7 @@ __all__ = [
     "Privacy",
     "Producer",
     "Reach",
+    "Records",
     "Registry",
     "RemoteWork",
     "Retention",
@@ -55,6 +59,7 @@ __all__ = [
     "Vault",
     "Waiter",
     "Worker",
+    "acting",
     "current_job",
     "make_handler",
 ]

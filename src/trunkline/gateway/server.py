@@ -14,7 +14,8 @@ from contextlib import contextmanager
 
 import uvicorn
 from starlette.applications import Starlette
-from starlette.routing import WebSocketRoute
+from starlette.routing import Mount, WebSocketRoute
+from starlette.types import ASGIApp
 from starlette.websockets import WebSocket
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
@@ -27,13 +28,13 @@ PING_S = 5.0
 ABORT_AFTER_S = 5.0
 
 
-def routes(gateway: Gateway) -> Starlette:
-    """The ASGI application: `/ws/raw`. More transports stand beside it."""
+def routes(gateway: Gateway, rest: ASGIApp | None = None) -> Starlette:
+    """The ASGI application: `/ws/raw`, and behind it whatever else the port answers. More transports stand beside it."""
 
     async def raw(websocket: WebSocket) -> None:
         await RawPeer(gateway, websocket).run()
 
-    return Starlette(routes=[WebSocketRoute("/ws/raw", raw)])
+    return Starlette(routes=[WebSocketRoute("/ws/raw", raw), *([Mount("/", rest)] if rest is not None else [])])
 
 
 class _Protocol(WebSocketsSansIOProtocol):
@@ -61,8 +62,9 @@ class _Quiet(uvicorn.Server):
 class Server:
     """Listens from `start` to `stop`."""
 
-    def __init__(self, gateway: Gateway, host: str, port: int) -> None:
+    def __init__(self, gateway: Gateway, host: str, port: int, *, rest: ASGIApp | None = None, proxies: str = "") -> None:
         self.gateway, self._host, self._port = gateway, host, port
+        self._rest, self._proxies = rest, proxies
         self._server: _Quiet | None = None
         self._task: asyncio.Task[None] | None = None
         self.port = port
@@ -87,7 +89,7 @@ class Server:
             bound.close()
             raise
         config = uvicorn.Config(
-            routes(self.gateway),
+            routes(self.gateway, self._rest),
             ws=_Protocol,
             ws_max_size=MAX_BYTES,
             ws_ping_interval=PING_S,
@@ -97,6 +99,8 @@ class Server:
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=bool(self._proxies),
+            forwarded_allow_ips=self._proxies,
             timeout_graceful_shutdown=5,
         )
         self._server = _Quiet(config)

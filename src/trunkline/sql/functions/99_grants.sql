@@ -9,7 +9,7 @@ begin
     grant usage on schema trunkline to trunkline_worker;
     grant execute on all functions in schema trunkline to trunkline_worker;
     grant select on all tables in schema trunkline to trunkline_worker;
-    revoke select on trunkline.token from trunkline_worker;
+    revoke select on trunkline.token, trunkline.api_request, trunkline.api_secret from trunkline_worker;
     for v_table in select c.relname from pg_class as c join pg_namespace as n on n.oid = c.relnamespace
                     where n.nspname = split_part('trunkline:', ':', 1) and c.relkind in ('r', 'p') and c.relrowsecurity and not c.relispartition loop
       if not exists (select from pg_policies as p where p.schemaname = split_part('trunkline:', ':', 1) and p.tablename = v_table and p.policyname = 'worker_reads') then
@@ -20,7 +20,7 @@ begin
   if exists (select from pg_roles where rolname = 'trunkline_app') then
     grant usage on schema trunkline to trunkline_app;
     grant select on all tables in schema trunkline to trunkline_app;
-    revoke select on trunkline.token from trunkline_app;            -- hashes are for the functions alone
+    revoke select on trunkline.token, trunkline.api_request, trunkline.api_secret from trunkline_app;   -- for the functions alone
   end if;
 end
 $grants$;

@@ -1,0 +1,136 @@
+"""`app.records`: what people read of jobs, through the reading role: one, pages, history, why one is not running.
+
+Always true: payloads and results travel as JSON text, opened where they are encrypted and this process has the key; a job of
+another user reads as one that is not there.
+Part of the application. Calls: store.pages, store.reader.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from trunkline.engine.acts import not_there
+from trunkline.engine.explain import Reason, reasons
+from trunkline.engine.privacy import Privacy
+from trunkline.engine.reach import Reach
+from trunkline.model import JobView
+from trunkline.model.payload import decode
+from trunkline.model.secret_fields import ENVELOPE
+from trunkline.store import inspect, limits, pages, requests
+from trunkline.store.pages import COUNTED, LOOKS, Filter, JobRow, Page, Place
+from trunkline.store.reader import Reader
+
+__all__ = ["COUNTED", "LOOKS", "Change", "Filter", "JobRow", "Page", "Place", "Records"]
+_SEALED = f'"{ENVELOPE}"'
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One step of a job's life; `data` is JSON text, or None."""
+
+    status: str
+    at: datetime
+    attempt: int | None
+    data: str | None
+
+
+class Records:
+    """Of one application. `user_id` narrows to one user's jobs; None: the tenant's."""
+
+    def __init__(self, reach: Reach, privacy: Privacy) -> None:
+        self._reach, self._privacy = reach, privacy
+        self._reader: Reader | None = None
+        self._secrets: dict[int, bytes] = {}
+
+    async def reader(self) -> Reader:
+        """The way behind the second wall."""
+        if self._reader is None:
+            self._reader = Reader(await self._reach.open())
+        return self._reader
+
+    async def job(self, tenant_id: int, job_id: UUID, *, user_id: str | None = None) -> JobRow:
+        """One job; NotFound also where it is another user's."""
+        row = await pages.job(await self.reader(), tenant_id, job_id)
+        if row is None or (user_id is not None and row.user_id != user_id):
+            raise not_there(job_id)
+        return self._revealed(tenant_id, row)
+
+    async def page(self, tenant_id: int, wanted: Filter, *, limit: int, after: Place | None = None, offset: int = 0) -> Page:
+        """A page of jobs, newest first."""
+        found = await pages.page(await self.reader(), tenant_id, wanted, limit=limit, after=after, offset=offset)
+        return found._replace(jobs=[self._revealed(tenant_id, row) for row in found.jobs])
+
+    async def ids(self, tenant_id: int, wanted: Filter, *, limit: int) -> list[UUID]:
+        """Ids of the jobs that fit, newest first."""
+        return await pages.ids(await self.reader(), tenant_id, wanted, limit=limit)
+
+    async def visible(self, tenant_id: int, job_id: UUID, *, user_id: str | None) -> None:
+        """NotFound where this user, or this tenant, has no such job."""
+        await self.job(tenant_id, job_id, user_id=user_id)
+
+    async def history(self, tenant_id: int, job_id: UUID, *, user_id: str | None = None) -> list[Change]:
+        """What became of a job, newest first: derived from its rows, at most 100 attempts."""
+        row = await self.job(tenant_id, job_id, user_id=user_id)
+        attempts = await pages.attempts(await self.reader(), tenant_id, job_id)
+        return sorted(_changes(row, attempts), key=lambda change: change.at, reverse=True)
+
+    async def explain(self, tenant_id: int, job_id: UUID, *, user_id: str | None = None) -> tuple[JobRow, list[Reason]]:
+        """Why a job is not running, the decisive reason first; none for one that has ended."""
+        row = await self.job(tenant_id, job_id, user_id=user_id)
+        store = await self._reach.open()
+        around = await inspect.standing(store, tenant_id, job_id)
+        if around is None:
+            raise not_there(job_id)
+        held = await limits.held_by(store, tenant_id, job_id) if row.state == "limited" else None
+        waiting = await pages.parents(await self.reader(), tenant_id, job_id) if row.state == "waiting" else 0
+        return row, reasons(row, around, held=held, parents=waiting)
+
+    async def ping(self) -> None:
+        """Whether the database answers; Unavailable where it does not."""
+        await (await self._reach.open()).fetchval("select 1")
+
+    async def secret(self, tenant_id: int) -> bytes:
+        """What cursors of this tenant are signed with."""
+        if tenant_id not in self._secrets:
+            self._secrets[tenant_id] = await requests.secret(await self._reach.open(), tenant_id)
+        return self._secrets[tenant_id]
+
+    def _revealed(self, tenant_id: int, row: JobRow) -> JobRow:
+        """Encrypted values opened; plain ones stay the text that they are."""
+        if not any(text is not None and _SEALED in text for text in (row.payload, row.result)):
+            return row
+        shown = self._privacy.reveal(_view(tenant_id, row))
+        return row._replace(payload=_text(row.payload, shown.payload), result=_text(row.result, shown.result))
+
+
+def _text(kept: str | None, shown: Any) -> str | None:
+    return msgspec.json.encode(shown).decode() if kept is not None and _SEALED in kept else kept
+
+
+def _view(tenant_id: int, row: JobRow) -> JobView:
+    values: dict[str, Any] = row._asdict()
+    del values["result_omitted"]
+    for name in ("payload", "result", "error", "progress", "options"):
+        values[name] = None if values[name] is None else decode(values[name])
+    return JobView(tenant_id=tenant_id, **values)
+
+
+def _changes(row: JobRow, attempts: list[pages.Attempt]) -> list[Change]:
+    found = [Change("queued", row.created_at, None, None)]
+    is_over = row.state in ("completed", "failed", "cancelled")
+    for one in attempts:
+        if one.started_at is not None:
+            found.append(Change("started", one.started_at, one.attempt, None))
+        is_last = is_over and one.attempt == row.attempt and one.ending == "failed"
+        if not is_last:
+            found.append(Change("cancelled" if one.ending == "cancelled" else "retrying", one.ended_at, one.attempt, one.error))
+    if row.started_at is not None and not any(one.attempt == row.attempt and one.started_at == row.started_at for one in attempts):
+        found.append(Change("started", row.started_at, row.attempt, None))
+    if is_over and row.finished_at is not None:
+        found.append(Change(row.state, row.finished_at, row.attempt, row.result if row.state == "completed" else row.error))
+    return found

@@ -1,0 +1,119 @@
+"""`Api`: what all requests of one process share: who asks, how often, and the services of the application.
+
+Always true: the application is opened by the first request, or before; a request without a good credential reaches nothing; closing
+ends what was begun here and leaves the application open.
+Called by: doors, rest.route.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from starlette.requests import Request
+
+from trunkline.audit import Audit
+from trunkline.auth import Customers, Mode, Principal, Tokens, mode_of, prepare
+from trunkline.auth.people import People
+from trunkline.auth.users import Users, looks_like_jwt
+from trunkline.errors import Unauthenticated
+from trunkline.rest.asking import Asked
+from trunkline.rest.pace import Pace
+from trunkline.rest.services import Services
+
+if TYPE_CHECKING:
+    from trunkline.store import Signals
+
+FAILED_RATE, FAILED_BURST = 5.0, 50.0  # requests without a good credential, of one address
+MOST_WAITS = 100  # long polls of one principal at once
+
+
+class Api:
+    """One per process. `clients` counts the sockets of a gateway beside it."""
+
+    def __init__(
+        self,
+        services: Services,
+        signals: Callable[[], Signals],
+        *,
+        mode: Mode | None = None,
+        is_embedded: Callable[[], bool] = lambda: False,
+        reserved: frozenset[str] = frozenset(),
+        clients: Callable[[], int] = lambda: 0,
+    ) -> None:
+        self.services, self.reserved, self.clients = services, reserved, clients
+        self.settings = services.settings
+        self._signals, self._mode, self._is_embedded = signals, mode, is_embedded
+        self._pace = Pace(self.settings.api_rate, self.settings.api_rate * 2)
+        self._strangers = Pace(FAILED_RATE, FAILED_BURST)
+        self.waits: dict[tuple[int, str], int] = {}
+        self._opening = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None
+        self._unsubscribe: Callable[[], None] | None = None
+        self._customers: Customers | None = None
+        self.began_at = time.monotonic()
+
+    @property
+    def mode(self) -> Mode:
+        """Development or production."""
+        return self._mode or mode_of(self.settings, is_embedded=self._is_embedded())
+
+    async def ready(self) -> None:
+        """Open what requests need. Twice is once.
+
+        Raises:
+            InvalidSetting: production, and the test token is live. Unavailable: the database cannot be reached.
+        """
+        if self._customers is None:
+            async with self._opening:
+                await self._open()
+
+    async def _open(self) -> None:
+        if self._customers is None:
+            store = await self.services.open()
+            self.settings = self.services.settings
+            await prepare(store, self.mode)
+            customers, self.users = Customers(store), Users(store, self.settings)
+            self.tokens, self.people, self.audit = Tokens(store), People(store), Audit(store)
+            self._unsubscribe = self._signals().subscribe(customers.heard)
+            self._task = asyncio.create_task(customers.run())
+            self._customers = customers
+
+    async def close(self) -> None:
+        """End it; the next request would open it again."""
+        customers, self._customers = self._customers, None
+        if self._unsubscribe is not None:
+            self._unsubscribe()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        if customers is not None:
+            await customers.note_used()
+
+    async def ask(self, request: Request) -> Asked:
+        """Who makes this request, unless it makes too many.
+
+        Raises:
+            Unauthenticated: no good credential. Refused: 429.
+        """
+        address = request.client.host if request.client else ""
+        try:
+            principal = await self._principal(request)
+        except Unauthenticated:
+            self._strangers.take(address)
+            raise
+        asked = Asked(self, request, principal)
+        self._pace.take((principal.tenant_id, asked.name))
+        return asked
+
+    async def _principal(self, request: Request) -> Principal:
+        scheme, _, credential = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not credential.strip():
+            raise Unauthenticated("Authentication required: send Authorization: Bearer <token>.")
+        assert self._customers is not None
+        credential = credential.strip()
+        if self.users.is_configured and looks_like_jwt(credential):
+            return await self.users.principal(credential)
+        return await self._customers.principal(credential)

@@ -1,0 +1,282 @@
+"""Pages of jobs for people: a tenant's or a user's, by state, kind, time or text in the error. Payloads and results stay text.
+
+A page walks one index from its cursor: of the user, of a live table, of the failed and cancelled by their end, or of all. What
+it walks past is bounded, so a filter that fits nothing costs LOOKS rows and says where to go on.
+Always true: order is by id (creation), newest first; failed and cancelled jobs of no particular user come by the time of their end.
+Called by: engine.records.
+"""
+# ruff: noqa: S608 - texts are put together of constants and placeholders; values are arguments
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from trunkline.store.pool import Store
+from trunkline.store.reader import Reader
+
+LOOKS = 5000  # rows that one page walks past at the most
+COUNTED = 1000  # where a total stops
+LONGEST_RESULT = 8192  # bytes of a result inside a page
+_LIVE = ("queued", "scheduled", "retrying", "no_handler", "waiting", "limited")
+STATES = (*_LIVE, "active", "completed", "failed", "cancelled")
+_ENDED = {"completed": 1, "failed": 2, "cancelled": 3}
+
+_COLUMNS = """j.id, j.queue, j.kind, j.user_id, j.state, j.priority, j.attempt, j.failures, j.created_at, j.run_at,
+       j.started_at, j.deadline, j.finished_at, j.error, j.progress"""
+JOB = f"select {_COLUMNS}, j.result, j.payload, j.options, false from trunkline.jobs as j where j.tenant_id = $1 and j.id = $2"
+_IN_PAGE = f"""{_COLUMNS}, case when octet_length(j.result::text) <= {LONGEST_RESULT} then j.result end, null, null,
+       coalesce(octet_length(j.result::text) > {LONGEST_RESULT}, false)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """What a page is of. None and empty: of everything.
+
+    Attributes:
+        states: one of STATES, or several live ones.
+        created_after, created_before: by the time inside the id, which is when it was made.
+        error: text in the error of a failed or cancelled job, upper and lower case alike.
+    """
+
+    states: tuple[str, ...] = ()
+    kind: str | None = None
+    queue: str | None = None
+    user_id: str | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+    error: str | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it leaves nothing out."""
+        return self == Filter()
+
+
+class Place(NamedTuple):
+    """Where a page ended; `at`: the end of a failed or cancelled job, where that is the order."""
+
+    job_id: UUID
+    at: datetime | None = None
+
+
+class JobRow(NamedTuple):
+    """A job as a page shows it; error, progress, result and payload are JSON text. `result_omitted`: it is too long for a page."""
+
+    id: UUID
+    queue: str
+    kind: str
+    user_id: str | None
+    state: str
+    priority: int | None
+    attempt: int
+    failures: int
+    created_at: datetime
+    run_at: datetime | None
+    started_at: datetime | None
+    deadline: datetime | None
+    finished_at: datetime | None
+    error: str | None
+    progress: str | None
+    result: str | None
+    payload: str | None
+    options: str | None
+    result_omitted: bool
+
+
+class Page(NamedTuple):
+    """Jobs in order; `next` None: there are no more. `total` stops at COUNTED."""
+
+    jobs: list[JobRow]
+    next: Place | None
+    total: int
+
+
+class _Query:
+    """Text and arguments of one question."""
+
+    def __init__(self, tenant_id: int, wanted: Filter) -> None:
+        self.args: list[Any] = [tenant_id]
+        self.wanted = wanted
+        self.by_end = wanted.user_id is None and wanted.states in (("failed",), ("cancelled",))
+
+    def bind(self, value: Any) -> str:
+        """The placeholder of an argument."""
+        self.args.append(value)
+        return f"${len(self.args)}"
+
+    def source(self, after: Place | None) -> str:
+        """Ids in order from `after` on, with what the filter needs of the index."""
+        wanted, states = self.wanted, self.wanted.states
+        if self.by_end:
+            return self._walk("trunkline.outcome", "job_id", after, f"state = {_ENDED[states[0]]}")
+        if wanted.user_id is not None or not states:
+            owner = "" if wanted.user_id is None else f"user_id = {self.bind(wanted.user_id)}"
+            return self._walk("trunkline.job", "id", after, owner)
+        if states == ("active",):
+            return self._walk("trunkline.lease", "job_id", after)
+        if states == ("completed",):
+            return self._walk("trunkline.outcome", "job_id", after, "state = 1")
+        parts = [self._walk("trunkline.ready", "job_id", after)] if "queued" in states else []
+        if reasons := [state for state in states if state != "queued"]:
+            reason = "" if len(reasons) == len(_LIVE) - 1 else f"reason = any({self.bind(reasons)}::text[])"
+            parts.append(self._walk("trunkline.deferred", "job_id", after, reason))
+        either = " union all ".join(f"(select * from ({part} limit {LOOKS}) as p{n})" for n, part in enumerate(parts))
+        return f"select * from ({either}) as w order by job_id desc"
+
+    def _walk(self, table: str, column: str, after: Place | None, more: str = "") -> str:
+        wanted = self.wanted
+        where = ["s.tenant_id = $1", *([f"s.{more}"] if more else [])]
+        if wanted.created_after is not None:
+            where.append(f"s.{column} >= {self.bind(id_at(wanted.created_after))}")
+        if wanted.created_before is not None:
+            where.append(f"s.{column} < {self.bind(id_at(wanted.created_before))}")
+        if after is not None and not self.by_end:
+            where.append(f"s.{column} < {self.bind(after.job_id)}")
+        elif after is not None:
+            at, job_id = self.bind(after.at), self.bind(after.job_id)
+            where.append(f"s.finished_at <= {at} and (s.finished_at, s.job_id) < ({at}, {job_id})")
+        order = "s.finished_at desc, s.job_id desc" if self.by_end else f"s.{column} desc"
+        at = "s.finished_at" if self.by_end else "null::timestamptz"
+        return f"select s.{column} as job_id, {at} as at from {table} as s where {' and '.join(where)} order by {order}"
+
+    def filters(self) -> list[str]:
+        """What remains to be asked of each row that the index gives, as `l`."""
+        wanted, found = self.wanted, []
+        body = []
+        if wanted.kind is not None:
+            body.append(
+                f"j.kind_id = (select k.kind_id from trunkline.kind as k where k.tenant_id = $1 and k.name = {self.bind(wanted.kind)})"
+            )
+        if wanted.queue is not None:
+            body.append(
+                f"j.queue_id = (select q.queue_id from trunkline.queue as q where q.tenant_id = $1 and q.name = {self.bind(wanted.queue)})"
+            )
+        if body:
+            found.append(f"exists (select from trunkline.job as j where j.tenant_id = $1 and j.id = l.job_id and {' and '.join(body)})")
+        if wanted.user_id is not None and wanted.states:
+            found.append(f"({' or '.join(self._stands(state) for state in wanted.states)})")
+        if wanted.error is not None:
+            found.append(
+                "exists (select from trunkline.outcome as o where o.tenant_id = $1 and o.job_id = l.job_id and o.state in (2, 3) and "
+                f"strpos(lower(coalesce(o.detail -> 'error' ->> 'message', o.detail ->> 'error')), lower({self.bind(wanted.error)})) > 0)"
+            )
+        return found
+
+    def _stands(self, state: str) -> str:
+        if state in _ENDED:
+            table, more = "outcome", f" and t.state = {_ENDED[state]}"
+        elif state in ("queued", "active"):
+            table, more = ("ready" if state == "queued" else "lease"), ""
+        else:
+            table, more = "deferred", f" and t.reason = {self.bind(state)}"
+        return f"exists (select from trunkline.{table} as t where t.tenant_id = $1 and t.job_id = l.job_id{more})"
+
+
+async def job(reader: Reader, tenant_id: int, job_id: UUID) -> JobRow | None:
+    """One job with its payload, or None when this tenant has no such job."""
+    rows = await reader.fetch(tenant_id, JOB, tenant_id, job_id)
+    return JobRow(*rows[0]) if rows else None
+
+
+class JobStands(NamedTuple):
+    """A job in short."""
+
+    kind: str
+    user_id: str | None
+    state: str
+    created_at: datetime
+
+
+STANDS = "select j.kind, j.user_id, j.state, j.created_at from trunkline.jobs as j where j.tenant_id = $1 and j.id = $2"
+
+
+async def stands(store: Store, tenant_id: int, job_id: UUID) -> JobStands | None:
+    """A job in short, within the transaction of `store`; None: no such job."""
+    row = await store.fetchrow(STANDS, tenant_id, job_id)
+    return None if row is None else JobStands(*row)
+
+
+async def page(reader: Reader, tenant_id: int, wanted: Filter, *, limit: int, after: Place | None = None, offset: int = 0) -> Page:
+    """Up to `limit` jobs behind `after`, or behind the first `offset`. Fewer with a `next`: the rest is further on."""
+    order = "l.at desc, l.job_id desc" if _Query(tenant_id, wanted).by_end else "l.job_id desc"
+    text, args = _page(tenant_id, wanted, after, order, limit, offset)
+    counting, counted_args = _count(tenant_id, wanted)
+    rows, counted = await reader.fetch_all(tenant_id, (text, args), (counting, counted_args))
+    jobs, places = [JobRow(*row[:-1]) for row in rows[:limit]], [Place(row[0], row[-1]) for row in rows]
+    total = int(counted[0][0])
+    if len(rows) > limit:
+        return Page(jobs, places[limit - 1], total)
+    return Page(jobs, await _stopped_at(reader, tenant_id, wanted, after), total)
+
+
+async def ids(reader: Reader, tenant_id: int, wanted: Filter, *, limit: int) -> list[UUID]:
+    """The ids of up to `limit` jobs that fit, in the order of pages, among the first LOOKS rows."""
+    query = _Query(tenant_id, wanted)
+    order = "l.at desc, l.job_id desc" if query.by_end else "l.job_id desc"
+    text = f"select l.job_id from ({query.source(None)} limit {LOOKS}) as l{_where(query)} order by {order} limit {query.bind(limit)}"
+    return [row[0] for row in await reader.fetch(tenant_id, text, *query.args)]
+
+
+def _page(tenant_id: int, wanted: Filter, after: Place | None, order: str, limit: int, offset: int) -> tuple[str, tuple[Any, ...]]:
+    query = _Query(tenant_id, wanted)
+    inner = f"select l.job_id, l.at from ({query.source(after)} limit {LOOKS}) as l{_where(query)} order by {order}"
+    inner += f" limit {query.bind(limit + 1)} offset {query.bind(offset)}"
+    text = f"""select {_IN_PAGE}, l.at from ({inner}) as l
+ cross join lateral (select * from trunkline.jobs as v where v.tenant_id = $1 and v.id = l.job_id) as j order by {order}"""
+    return text, tuple(query.args)
+
+
+def _count(tenant_id: int, wanted: Filter) -> tuple[str, tuple[Any, ...]]:
+    query = _Query(tenant_id, wanted)
+    text = f"select count(*) from (select from ({query.source(None)} limit {LOOKS}) as l{_where(query)} limit {COUNTED}) as c"
+    return text, tuple(query.args)
+
+
+async def _stopped_at(reader: Reader, tenant_id: int, wanted: Filter, after: Place | None) -> Place | None:
+    """Where a page stopped looking before it was full; None: at the end."""
+    query = _Query(tenant_id, wanted)
+    if not query.filters():
+        return None
+    query = _Query(tenant_id, wanted)
+    text = f"select l.job_id, l.at from ({query.source(after)} limit {LOOKS}) as l offset {LOOKS - 1}"
+    rows = await reader.fetch(tenant_id, text, *query.args)
+    return Place(rows[0][0], rows[0][1]) if rows else None
+
+
+def _where(query: _Query) -> str:
+    filters = query.filters()
+    return f" where {' and '.join(filters)}" if filters else ""
+
+
+def id_at(moment: datetime) -> UUID:
+    """The smallest UUIDv7 of a moment."""
+    ms = max(int(moment.timestamp() * 1000), 0) & (2**48 - 1)
+    return UUID(int=ms << 80)
+
+
+class Attempt(NamedTuple):
+    """An attempt that did not complete, or an outcome that a retry set aside; `error` is JSON text."""
+
+    attempt: int
+    ending: str
+    started_at: datetime | None
+    ended_at: datetime
+    error: str | None
+
+
+ATTEMPTS = """select attempt, ending, started_at, ended_at, error from trunkline.attempt
+ where tenant_id = $1 and job_id = $2 order by attempt desc, ended_at desc limit 100"""
+PARENTS = "select count(*) from (select from trunkline.dependency where tenant_id = $1 and child_id = $2 limit 1000) as d"
+
+
+async def attempts(reader: Reader, tenant_id: int, job_id: UUID) -> list[Attempt]:
+    """The last 100 of them, newest first."""
+    return [Attempt(*row) for row in await reader.fetch(tenant_id, ATTEMPTS, tenant_id, job_id)]
+
+
+async def parents(reader: Reader, tenant_id: int, job_id: UUID) -> int:
+    """For how many jobs this one waits."""
+    return int((await reader.fetch(tenant_id, PARENTS, tenant_id, job_id))[0][0])
