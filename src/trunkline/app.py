@@ -66,7 +66,7 @@ class Trunkline(Operations, Declarations):
         self.batches = Batches(self)
         self.flows = Flows(self)
         self.limits = Limits(self)
-        self.records = Records(self, self.privacy)
+        self.records = Records(self)
         self.retention = Retention(self)
         self.tenants = Tenants(self)
         self._store: Store | None = None

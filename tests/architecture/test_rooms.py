@@ -29,12 +29,14 @@ ALLOWED: dict[str, set[str]] = {
     "jobtypes": WORDS | {"engine", "connections"},
     "wire": {"model", "errors"},
     "auth": {"store", "model", "errors", "settings"},
+    "audit": WORDS | {"store"},
+    "rest": WORDS | {"engine", "audit", "auth", "wire"},
     "gateway": WORDS | {"engine", "auth", "wire"},
     "testing": EVERYTHING,
     "measure": EVERYTHING,
     "cli": EVERYTHING,
-    "app": EVERYTHING - {"*"} | WORDS | {"store", "engine", "embedded", "connections", "jobtypes", "auth", "gateway", "doors"},
-    "doors": WORDS | {"store", "engine", "auth", "gateway", "jobtypes"},
+    "app": EVERYTHING - {"*"} | WORDS | {"store", "engine", "embedded", "connections", "jobtypes", "auth", "gateway", "rest", "doors"},
+    "doors": WORDS | {"store", "engine", "auth", "gateway", "rest", "jobtypes"},
     "": EVERYTHING,
 }
 

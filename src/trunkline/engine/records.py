@@ -7,25 +7,25 @@ Part of the application. Calls: store.pages, store.reader.
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
 
-from trunkline.engine.acts import not_there
+from trunkline.engine.acts import Act, Actable, not_there
 from trunkline.engine.explain import Reason, reasons
-from trunkline.engine.privacy import Privacy
-from trunkline.engine.reach import Reach
 from trunkline.model import JobView
 from trunkline.model.payload import decode
 from trunkline.model.secret_fields import ENVELOPE
 from trunkline.store import inspect, limits, pages, requests
-from trunkline.store.pages import COUNTED, LOOKS, Filter, JobRow, Page, Place
+from trunkline.store.pages import COUNTED, LOOKS, Filter, JobRow, Page, Place, QueueRow
 from trunkline.store.reader import Reader
 
-__all__ = ["COUNTED", "LOOKS", "Change", "Filter", "JobRow", "Page", "Place", "Records"]
+__all__ = ["COUNTED", "LOOKS", "Change", "Filter", "Health", "JobRow", "Page", "Place", "QueueRow", "Records"]
 _SEALED = f'"{ENVELOPE}"'
 
 
@@ -39,11 +39,21 @@ class Change:
     data: str | None
 
 
+class Health(NamedTuple):
+    """healthy; degraded: over a tenth of the last 100 that ended failed; unhealthy: jobs wait and no process lives."""
+
+    status: str
+    queued: int
+    active: int
+    failed: int
+    last_ended_at: datetime | None
+
+
 class Records:
     """Of one application. `user_id` narrows to one user's jobs; None: the tenant's."""
 
-    def __init__(self, reach: Reach, privacy: Privacy) -> None:
-        self._reach, self._privacy = reach, privacy
+    def __init__(self, reach: Actable) -> None:
+        self._reach, self._privacy = reach, reach.privacy
         self._reader: Reader | None = None
         self._secrets: dict[int, bytes] = {}
 
@@ -69,9 +79,9 @@ class Records:
         """Ids of the jobs that fit, newest first."""
         return await pages.ids(await self.reader(), tenant_id, wanted, limit=limit)
 
-    async def visible(self, tenant_id: int, job_id: UUID, *, user_id: str | None) -> None:
-        """NotFound where this user, or this tenant, has no such job."""
-        await self.job(tenant_id, job_id, user_id=user_id)
+    async def fitting(self, tenant_id: int, job_ids: list[UUID], wanted: Filter) -> list[UUID]:
+        """Those of these jobs that fit."""
+        return await pages.fitting(await self.reader(), tenant_id, job_ids, wanted)
 
     async def history(self, tenant_id: int, job_id: UUID, *, user_id: str | None = None) -> list[Change]:
         """What became of a job, newest first: derived from its rows, at most 100 attempts."""
@@ -89,6 +99,24 @@ class Records:
         held = await limits.held_by(store, tenant_id, job_id) if row.state == "limited" else None
         waiting = await pages.parents(await self.reader(), tenant_id, job_id) if row.state == "waiting" else 0
         return row, reasons(row, around, held=held, parents=waiting)
+
+    async def queues(self, tenant_id: int) -> list[QueueRow]:
+        """The tenant's queues by name, at most 1,000; each count stops at 10,000."""
+        return await pages.queues(await self.reader(), tenant_id)
+
+    async def health(self, tenant_id: int) -> Health:
+        """How the tenant's jobs do."""
+        found = await pages.health(await self.reader(), tenant_id)
+        alive = any(one.is_alive for one in await inspect.sessions(await self._reach.open()))
+        share = found.recently_failed / found.recent if found.recent else 0.0
+        word = "unhealthy" if found.queued and not alive else "degraded" if share > 0.1 else "healthy"
+        return Health(word, found.queued, found.active, found.failed, found.last_ended_at)
+
+    @asynccontextmanager
+    async def looking(self, tenant_id: int) -> AsyncIterator[Act]:
+        """The services that list schedules and templates, behind the second wall: they can read and nothing else."""
+        async with (await self.reader()).within(tenant_id) as bound:
+            yield Act(self._reach, bound)
 
     async def ping(self) -> None:
         """Whether the database answers; Unavailable where it does not."""

@@ -6,6 +6,7 @@ Called by: rest.routes.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
@@ -112,3 +113,8 @@ async def page_of(asked: Asked, wanted: Filter, *, page: int, limit: int, cursor
     following = None if found.next is None else cursors.pack(secret, question, found.next)
     said = pagination(page, limit, found.total, following, most=COUNTED)
     return json_answer(answers.Jobs(data=[answers.job_of(row, detail=detail) for row in found.jobs], pagination=said))
+
+
+def narrowed(wanted: Filter, states: tuple[str, ...]) -> Filter:
+    """The same of jobs in these states."""
+    return replace(wanted, states=states)

@@ -15,3 +15,7 @@ class Services(Actable, Protocol):
     schedules: Schedules
     templates: Templates
     limits: Limits
+
+    async def queue_size(self, queue: str, before: str = "active", *, tenant: str | None = None) -> int:
+        """Jobs in states before `before`."""
+        ...

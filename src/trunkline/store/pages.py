@@ -127,12 +127,7 @@ class _Query:
         return f"select * from ({either}) as w order by job_id desc"
 
     def _walk(self, table: str, column: str, after: Place | None, more: str = "") -> str:
-        wanted = self.wanted
-        where = ["s.tenant_id = $1", *([f"s.{more}"] if more else [])]
-        if wanted.created_after is not None:
-            where.append(f"s.{column} >= {self.bind(id_at(wanted.created_after))}")
-        if wanted.created_before is not None:
-            where.append(f"s.{column} < {self.bind(id_at(wanted.created_before))}")
+        where = ["s.tenant_id = $1", *([f"s.{more}"] if more else []), *self.bounds(f"s.{column}")]
         if after is not None and not self.by_end:
             where.append(f"s.{column} < {self.bind(after.job_id)}")
         elif after is not None:
@@ -141,6 +136,12 @@ class _Query:
         order = "s.finished_at desc, s.job_id desc" if self.by_end else f"s.{column} desc"
         at = "s.finished_at" if self.by_end else "null::timestamptz"
         return f"select s.{column} as job_id, {at} as at from {table} as s where {' and '.join(where)} order by {order}"
+
+    def bounds(self, column: str) -> list[str]:
+        """The times of the filter, as bounds of ids."""
+        after, before = self.wanted.created_after, self.wanted.created_before
+        found = [] if after is None else [f"{column} >= {self.bind(id_at(after))}"]
+        return found if before is None else [*found, f"{column} < {self.bind(id_at(before))}"]
 
     def filters(self) -> list[str]:
         """What remains to be asked of each row that the index gives, as `l`."""
@@ -157,7 +158,7 @@ class _Query:
         if body:
             found.append(f"exists (select from trunkline.job as j where j.tenant_id = $1 and j.id = l.job_id and {' and '.join(body)})")
         if wanted.user_id is not None and wanted.states:
-            found.append(f"({' or '.join(self._stands(state) for state in wanted.states)})")
+            found.append(f"({' or '.join(self.stands(state) for state in wanted.states)})")
         if wanted.error is not None:
             found.append(
                 "exists (select from trunkline.outcome as o where o.tenant_id = $1 and o.job_id = l.job_id and o.state in (2, 3) and "
@@ -165,7 +166,8 @@ class _Query:
             )
         return found
 
-    def _stands(self, state: str) -> str:
+    def stands(self, state: str) -> str:
+        """Whether a row of the index, `l`, is in a state."""
         if state in _ENDED:
             table, more = "outcome", f" and t.state = {_ENDED[state]}"
         elif state in ("queued", "active"):
@@ -217,6 +219,22 @@ async def ids(reader: Reader, tenant_id: int, wanted: Filter, *, limit: int) -> 
     query = _Query(tenant_id, wanted)
     order = "l.at desc, l.job_id desc" if query.by_end else "l.job_id desc"
     text = f"select l.job_id from ({query.source(None)} limit {LOOKS}) as l{_where(query)} order by {order} limit {query.bind(limit)}"
+    return [row[0] for row in await reader.fetch(tenant_id, text, *query.args)]
+
+
+async def fitting(reader: Reader, tenant_id: int, job_ids: list[UUID], wanted: Filter) -> list[UUID]:
+    """Those of these jobs that fit a filter."""
+    query = _Query(tenant_id, wanted)
+    where = [*query.filters(), *query.bounds("l.job_id")]
+    if wanted.user_id is not None:
+        where.append(
+            f"exists (select from trunkline.job as j where j.tenant_id = $1 and j.id = l.job_id and j.user_id = {query.bind(wanted.user_id)})"
+        )
+    elif wanted.states:
+        where.append(f"({' or '.join(query.stands(state) for state in wanted.states)})")
+    given = query.bind(job_ids)
+    known = "exists (select from trunkline.job as j where j.tenant_id = $1 and j.id = l.job_id)"
+    text = f"select l.job_id from (select distinct unnest({given}::uuid[]) as job_id) as l where {' and '.join([known, *where])}"
     return [row[0] for row in await reader.fetch(tenant_id, text, *query.args)]
 
 
@@ -280,3 +298,45 @@ async def attempts(reader: Reader, tenant_id: int, job_id: UUID) -> list[Attempt
 async def parents(reader: Reader, tenant_id: int, job_id: UUID) -> int:
     """For how many jobs this one waits."""
     return int((await reader.fetch(tenant_id, PARENTS, tenant_id, job_id))[0][0])
+
+
+MOST = 10_000  # where counts of queues stop
+_LINE = "(select count(*) from (select from trunkline.{table} as t where t.tenant_id = q.tenant_id and t.queue_id = q.queue_id limit {most}) as c)"
+QUEUES = f"""select q.name, q.paused_at, {", ".join(_LINE.format(table=table, most=MOST) for table in ("ready", "deferred", "lease"))}
+  from trunkline.queue as q where q.tenant_id = $1 order by q.name limit 1000"""
+_ALL = "(select count(*) from (select from trunkline.{table} where tenant_id = $1 limit {most}) as c)"
+HEALTH = f"""select {_ALL.format(table="ready", most=MOST)} + {_ALL.format(table="deferred", most=MOST)}, {_ALL.format(table="lease", most=MOST)},
+       (select count(*) from (select from trunkline.outcome where tenant_id = $1 and state = 2 limit {MOST}) as c),
+       count(*), count(*) filter (where l.state = 2), max(l.finished_at)
+  from (select o.state, o.finished_at from trunkline.outcome as o where o.tenant_id = $1 order by o.job_id desc limit 100) as l"""
+
+
+class QueueRow(NamedTuple):
+    """A queue; each count stops at MOST."""
+
+    name: str
+    paused_at: datetime | None
+    ready: int
+    deferred: int
+    active: int
+
+
+class Standing(NamedTuple):
+    """Counts of a tenant, up to MOST; `recent`: the newest 100 jobs that ended."""
+
+    queued: int
+    active: int
+    failed: int
+    recent: int
+    recently_failed: int
+    last_ended_at: datetime | None
+
+
+async def queues(reader: Reader, tenant_id: int) -> list[QueueRow]:
+    """The tenant's queues by name, at most 1,000."""
+    return [QueueRow(*row) for row in await reader.fetch(tenant_id, QUEUES, tenant_id)]
+
+
+async def health(reader: Reader, tenant_id: int) -> Standing:
+    """Counts of a tenant."""
+    return Standing(*(await reader.fetch(tenant_id, HEALTH, tenant_id))[0])

@@ -7,11 +7,14 @@ Called by: engine.records, audit.
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
 import structlog
 
+from trunkline.store.bound import Bound
 from trunkline.store.pool import Store
 
 READ_S = 10  # a read that takes longer is given up
@@ -49,11 +52,17 @@ class Reader:
 
     async def fetch_all(self, tenant_id: int, *statements: tuple[str, tuple[Any, ...]]) -> list[list[asyncpg.Record]]:
         """The rows of several statements, one after another in one transaction."""
+        async with self.within(tenant_id) as bound:
+            return [await bound.fetch(text, *args) for text, args in statements]
+
+    @asynccontextmanager
+    async def within(self, tenant_id: int) -> AsyncIterator[Bound]:
+        """A transaction that reads as this tenant, for services that read."""
         wall = self._store.sql(WALL) if await self.has_wall() else ""
         begin = BEGIN.format(seconds=READ_S, tenant_id=int(tenant_id), wall=wall)  # its names are the same in every schema
         async with self._store.connection() as conn:
             await conn.execute(begin)
             try:
-                return [await conn.fetch(self._store.sql(text), *args) for text, args in statements]
+                yield Bound(self._store, conn)
             finally:
                 await conn.execute("rollback")

@@ -14,12 +14,12 @@ from starlette.responses import Response
 from trunkline.engine import Act
 from trunkline.engine.acts import acting
 from trunkline.errors import Forbidden, InvalidInput, NotRetryable, WaitTimeout
-from trunkline.model import kind_name
 from trunkline.rest import answers, listing
 from trunkline.rest.acting import note, once
 from trunkline.rest.answers import json_answer
 from trunkline.rest.api import MOST_WAITS, Api
 from trunkline.rest.asking import Asked
+from trunkline.rest.kinds import check_kind
 from trunkline.rest.messages import NewJob
 from trunkline.rest.openapi import ID, describe
 from trunkline.rest.paging import Cursor, Limit, PageNumber
@@ -84,12 +84,6 @@ async def _create(asked: Asked, act: Act, wanted: NewJob) -> tuple[int, answers.
         return 200, answers.Made(id=made.id, type=row.kind, status=answers.status_of(row.state), created_at=row.created_at)  # type: ignore[arg-type]
     await note(act, asked, "job.created", f"job:{made.id}", type=row.kind)
     return 201, answers.Made(id=made.id, type=row.kind, status="queued", created_at=row.created_at)
-
-
-def check_kind(asked: Asked, kind: str) -> None:
-    """Forbidden where a plain customer token may not send this kind."""
-    if kind_name(kind) in asked.api.reserved and asked.principal.user_id is None and not asked.principal.is_admin:
-        raise Forbidden(f"jobs of type {kind!r} are for users and for the scope 'admin'. Ask with such a token.")
 
 
 def _add_list(api: Api, router: APIRouter) -> None:

@@ -20,6 +20,7 @@ begin
   if exists (select from pg_roles where rolname = 'trunkline_app') then
     grant usage on schema trunkline to trunkline_app;
     grant select on all tables in schema trunkline to trunkline_app;
+    grant execute on function trunkline.now() to trunkline_app;      -- views compare with it
     revoke select on trunkline.token, trunkline.api_request, trunkline.api_secret from trunkline_app;   -- for the functions alone
   end if;
 end
