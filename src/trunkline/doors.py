@@ -74,7 +74,7 @@ def make_api(
         found = server()
         return 0 if found is None else found.gateway.connections
 
-    return Api(services, signals, is_embedded=is_embedded, reserved=RESERVED, clients=clients)
+    return Api(services, lambda: signals().subscribe, is_embedded=is_embedded, reserved=RESERVED, clients=clients)
 
 
 def make_asgi(api: Api) -> FastAPI:

@@ -5,22 +5,18 @@ from __future__ import annotations
 import asyncio
 from uuid import uuid4
 
-from tests.rest.conftest import signed
+import pytest
+
 from trunkline import Trunkline
 
 NOBODYS = "01970000-0000-7000-8000-000000000001"
 
 
-async def made(client, **body) -> str:
-    """The id of a job that goes in."""
-    answer = await client.post("/api/jobs", json={"type": "echo", **body})
-    assert 201 == answer.status_code, answer.text
-    return answer.json()["id"]
+pytestmark = pytest.mark.asyncio(loop_scope="package")
 
 
-async def test_a_job_goes_in_over_http_is_worked_on_and_waited_for(app: Trunkline, user):
+async def test_a_job_goes_in_over_http_is_worked_on_and_waited_for(working, user):
     """The whole way, on a real port; what it took is in its history, and it can be had only once by its tag."""
-    await app.start_worker()
     put = await user.post("/api/jobs", json={"type": "echo", "payload": {"n": 1, "exact": 12345678901234}})
     ended = await user.get(f"/api/jobs/{put.json()['id']}/wait", params={"timeout": 20})
 
@@ -35,7 +31,7 @@ async def test_a_job_goes_in_over_http_is_worked_on_and_waited_for(app: Trunklin
 
 async def test_a_job_that_does_not_end_in_time_is_answered_as_it_stands(user):
     """A long poll is no promise."""
-    job = await made(user)
+    job = await user.made()
     answer = await user.get(f"/api/jobs/{job}/wait", params={"timeout": 0.2})
 
     assert (200, "queued") == (answer.status_code, answer.json()["status"])
@@ -43,7 +39,7 @@ async def test_a_job_that_does_not_end_in_time_is_answered_as_it_stands(user):
 
 async def test_a_job_is_cancelled_once_and_retried_by_hand(user):
     """The second time there is nothing to cancel; a queued one is not retried."""
-    job = await made(user)
+    job = await user.made()
     first, second = await user.delete(f"/api/jobs/{job}"), await user.delete(f"/api/jobs/{job}")
     retried, not_retried = await user.post(f"/api/jobs/{job}/retry"), await user.post(f"/api/jobs/{job}/retry")
 
@@ -55,8 +51,8 @@ async def test_a_job_is_cancelled_once_and_retried_by_hand(user):
 
 async def test_every_waiting_state_reads_queued_unless_detail_is_asked_for(user):
     """Statuses are translated at the edge only."""
-    later = await made(user, options={"startAfter": 3600})
-    child = await made(user, options={"dependsOn": [later]})
+    later = await user.made(options={"startAfter": 3600})
+    child = await user.made(options={"dependsOn": [later]})
     plain = (await user.get("/api/jobs", params={"status": "queued"})).json()["data"]
     exact = (await user.get("/api/jobs", params={"status": "queued", "detail": "true"})).json()["data"]
 
@@ -66,8 +62,8 @@ async def test_every_waiting_state_reads_queued_unless_detail_is_asked_for(user)
 
 async def test_why_a_job_is_not_running_is_said_in_codes(user, admin):
     """One for each thing that stands in the way."""
-    job, later = await made(user), await made(user, options={"startAfter": 3600, "queue": "other"})
-    await admin.post("/api/queues/echo/pause")
+    job, later = await user.made(type="unheard-of"), await user.made(options={"startAfter": 3600, "queue": "other"})
+    await admin.post("/api/queues/unheard-of/pause")
     reasons = (await user.get(f"/api/jobs/{job}/explain")).json()
     other = (await user.get(f"/api/jobs/{later}/explain")).json()
 
@@ -77,7 +73,7 @@ async def test_why_a_job_is_not_running_is_said_in_codes(user, admin):
 
 async def test_pages_meet_without_gaps_and_say_when_the_total_is_capped(user):
     """By number and by cursor."""
-    ids = [await made(user) for _ in range(5)][::-1]
+    ids = [await user.made() for _ in range(5)][::-1]
     first = (await user.get("/api/jobs", params={"limit": 2})).json()
     second = (await user.get("/api/jobs", params={"limit": 2, "cursor": first["pagination"]["nextCursor"]})).json()
     third = (await user.get("/api/jobs", params={"limit": 2, "page": 3})).json()
@@ -90,7 +86,7 @@ async def test_pages_meet_without_gaps_and_say_when_the_total_is_capped(user):
 async def test_a_cursor_is_for_one_list_of_one_caller(user, admin):
     """Changed, or taken elsewhere, it is refused in a sentence."""
     for _ in range(3):
-        await made(user)
+        await user.made()
     cursor = (await user.get("/api/jobs", params={"limit": 2})).json()["pagination"]["nextCursor"]
     changed = ("A" if cursor[0] != "A" else "B") + cursor[1:]
     answers = [
@@ -103,18 +99,11 @@ async def test_a_cursor_is_for_one_list_of_one_caller(user, admin):
     assert [(422, "invalid_cursor")] * 4 == [(one.status_code, one.json()["code"]) for one in answers]
 
 
-async def test_filters_go_together(app: Trunkline, user, admin, ask):
+async def test_filters_go_together(working, user, other, admin):
     """Status, type, user, time, and text in the error, which is text and no pattern."""
-
-    @app.job("fall", retry_limit=0, tenants="all")
-    async def fall(how: str) -> None:
-        raise ValueError(how)
-
-    await app.start_worker()
-    other = ask(signed("user-2"))
-    mine = await made(user, type="fall", payload={"how": "100% broken"})
-    theirs = await made(other, type="fall", payload={"how": "100x Broken"})
-    fine = await made(user)
+    mine = await user.made(type="fall", payload={"how": "100% broken"})
+    theirs = await other.made(type="fall", payload={"how": "100x Broken"})
+    fine = await user.made()
     for job, client in ((mine, user), (theirs, other), (fine, user)):
         await client.get(f"/api/jobs/{job}/wait")
 
@@ -136,10 +125,9 @@ async def test_filters_go_together(app: Trunkline, user, admin, ask):
     assert 422 == (await user.get("/api/jobs", params={"createdAfter": "2027-01-01T00:00:00"})).status_code
 
 
-async def test_bulk_acts_are_for_what_fits_and_is_ones_own(user, admin, ask):
+async def test_bulk_acts_are_for_what_fits_and_is_ones_own(user, other, admin):
     """An empty or unknown filter is refused; another's jobs are not touched."""
-    other = ask(signed("user-2"))
-    mine, theirs = [await made(user) for _ in range(2)], await made(other)
+    mine, theirs = [await user.made() for _ in range(2)], await other.made()
     empty = await user.post("/api/jobs/bulk/cancel", json={"filter": {}})
     unknown = await user.post("/api/jobs/bulk/cancel", json={"filter": {"state": "queued"}})
     by_id = await user.post("/api/jobs/bulk/cancel", json={"filter": {"ids": [mine[0], theirs, str(uuid4())]}})
@@ -154,20 +142,18 @@ async def test_bulk_acts_are_for_what_fits_and_is_ones_own(user, admin, ask):
 
 async def test_a_live_singleton_is_a_conflict_that_names_the_job(user):
     """And a repeated idempotency key of the job's own is that job."""
-    job = await made(user, options={"singletonKey": "one"})
+    job = await user.made(options={"singletonKey": "one"})
     taken = await user.post("/api/jobs", json={"type": "echo", "options": {"singletonKey": "one"}})
-    keyed = await made(user, options={"idempotencyKey": "k"})
+    keyed = await user.made(options={"idempotencyKey": "k"})
     same = await user.post("/api/jobs", json={"type": "echo", "options": {"idempotencyKey": "k"}})
 
     assert (409, "duplicate", job) == (taken.status_code, taken.json()["code"], taken.json()["jobId"])
     assert (200, keyed) == (same.status_code, same.json()["id"])
 
 
-async def test_a_user_sees_and_touches_own_jobs_only(user, admin, ask, token):
+async def test_a_user_sees_and_touches_own_jobs_only(user, other, stranger, admin, machine):
     """Not yours and not there read the same; administrators and machines see the tenant's."""
-    job, other = await made(user), ask(signed("user-2"))
-    machine = ask(await token("send", "watch"))
-    stranger = ask(signed("user-1", tenant="another"))
+    job = await user.made()
     missing = (await other.get(f"/api/jobs/{NOBODYS}")).json()
     for client in (other, stranger):
         for method, path in (("GET", ""), ("GET", "/wait"), ("GET", "/history"), ("GET", "/explain"), ("DELETE", ""), ("POST", "/retry")):
@@ -175,20 +161,13 @@ async def test_a_user_sees_and_touches_own_jobs_only(user, admin, ask, token):
             assert 404 == answer.status_code, (method, path)
             assert missing["detail"].replace(NOBODYS, job) == answer.json()["detail"]
 
-    assert [200, 200] == [(await client.get(f"/api/jobs/{job}")).status_code for client in (admin, machine)]
+    assert [200, 200] == [(await client.get(f"/api/jobs/{job}")).status_code for client in (admin, await machine("watch"))]
 
 
-async def test_dead_letters_are_listed_and_put_back_in_line(app: Trunkline, user, admin):
+async def test_dead_letters_are_listed_and_put_back_in_line(working, user, admin):
     """By administrators, with a filter."""
-
-    @app.job("fall", retry_limit=0, tenants="all")
-    async def fall() -> None:
-        raise ValueError("no")
-
-    await app.start_worker()
-    job = await made(user, type="fall")
+    job = await user.made(type="fall")
     await user.get(f"/api/jobs/{job}/wait")
-    await app.stop_worker()
     listed = (await admin.get("/api/dead-letters", params={"type": "fall"})).json()
     refused = [await user.post("/api/dead-letters/redrive", json={"type": "fall"}), await admin.post("/api/dead-letters/redrive", json={})]
     done = await admin.post("/api/dead-letters/redrive", json={"type": "fall"})
@@ -200,9 +179,12 @@ async def test_dead_letters_are_listed_and_put_back_in_line(app: Trunkline, user
 
 async def test_many_long_polls_cost_no_connection_each(app: Trunkline, user):
     """Thirty waits and ten connections: everybody is answered when the job ends."""
-    job = await made(user)
+    job = await user.made()
     waits = [asyncio.create_task(user.get(f"/api/jobs/{job}/wait", params={"timeout": 30})) for _ in range(30)]
-    await asyncio.sleep(0.3)
+    while len(app.api.waits) == 0:
+        await asyncio.sleep(0.01)
     await app.start_worker()
+    answers = await asyncio.gather(*waits)
+    await app.stop_worker()
 
-    assert {"completed"} == {one.json()["status"] for one in await asyncio.gather(*waits)}
+    assert {"completed"} == {one.json()["status"] for one in answers}

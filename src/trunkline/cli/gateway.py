@@ -26,10 +26,11 @@ def gateway(
     as_json: Json = False,
 ) -> None:
     """Let programs send jobs and work on them over WebSocket, with a token. Ctrl-C stops it: workers may report what they have."""
-    leave(carry_out(_serve(host, port, as_json=as_json), as_json=as_json))
+    leave(carry_out(serve_until_asked(host, port, api=False, as_json=as_json), as_json=as_json))
 
 
-async def _serve(host: str | None, port: int | None, *, as_json: bool) -> int:
+async def serve_until_asked(host: str | None, port: int | None, *, api: bool, as_json: bool) -> int:
+    """Open the port, wait for Ctrl-C, close it; the exit code. `api`: the REST API on it, too."""
     from trunkline.cli.interrupts import Interrupts, Stopped
     from trunkline.cli.reach import LOG_LEVEL
     from trunkline.cli.voice import Voice
@@ -42,11 +43,14 @@ async def _serve(host: str | None, port: int | None, *, as_json: bool) -> int:
         interrupts = stack.enter_context(Interrupts())
         try:
             app, mode = await interrupts.unless_asked(_open(settings, stack, voice))
-            server = await interrupts.unless_asked(app.start_gateway(mode=mode))
+            server = await interrupts.unless_asked(app.start_gateway(mode=mode, api=api))
         except Stopped:
             voice.say("Stopped before everything was up.")
             return 130
-        voice.say(f"Gateway on {show.masked(app.settings.database_url or '')}, {mode}: ws://{settings.host}:{server.port}/ws/raw")
+        place = f"{settings.host}:{server.port}"
+        voice.say(f"Gateway on {show.masked(app.settings.database_url or '')}, {mode}: ws://{place}/ws/raw")
+        if api:
+            voice.say(f"REST API: http://{place}/api (its description: http://{place}/api/openapi.json)")
         voice.event("ready", host=settings.host, port=server.port, mode=mode)
         await interrupts.asked.wait()
         timeout_s = settings.shutdown_timeout_s

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from trunkline.cli import show
+from trunkline.cli.audit import audit
 from trunkline.cli.batches import batches
 from trunkline.cli.bench import bench
 from trunkline.cli.config import config, version
@@ -26,6 +27,7 @@ from trunkline.cli.migrate import migrate
 from trunkline.cli.queues import queues
 from trunkline.cli.retention import retention
 from trunkline.cli.schedules import schedules
+from trunkline.cli.server import serve
 from trunkline.cli.templates import templates
 from trunkline.cli.tenants import tenants
 from trunkline.cli.tokens import tokens
@@ -59,6 +61,7 @@ def _root(
 
 root.command(rich_help_panel=RUN)(up)
 root.command(rich_help_panel=RUN)(worker)
+root.command(rich_help_panel=RUN)(serve)
 root.command(rich_help_panel=RUN)(gateway)
 root.command(rich_help_panel=RUN)(migrate)
 root.command(rich_help_panel=USE)(enqueue)
@@ -70,6 +73,7 @@ root.add_typer(batches, name="batches", rich_help_panel=USE)
 root.add_typer(limits, name="limits", rich_help_panel=USE)
 root.add_typer(dead_letters, name="dead-letters", rich_help_panel=USE)
 root.add_typer(tokens, name="tokens", rich_help_panel=OPERATE)
+root.command(rich_help_panel=OPERATE)(audit)
 root.command(rich_help_panel=OPERATE)(doctor)
 root.add_typer(jobtypes, name="jobtypes", rich_help_panel=OPERATE)
 root.add_typer(keys, name="keys", rich_help_panel=OPERATE)

@@ -120,7 +120,7 @@ class Records:
 
     async def ping(self) -> None:
         """Whether the database answers; Unavailable where it does not."""
-        await (await self._reach.open()).fetchval("select 1")
+        await (await self.reader()).ping()
 
     async def secret(self, tenant_id: int) -> bytes:
         """What cursors of this tenant are signed with."""

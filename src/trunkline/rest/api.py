@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 
@@ -19,13 +18,10 @@ from trunkline.auth import Customers, Mode, Principal, Tokens, mode_of, prepare
 from trunkline.auth.people import People
 from trunkline.auth.users import Users, looks_like_jwt
 from trunkline.errors import Unauthenticated
-from trunkline.rest.asking import Asked
 from trunkline.rest.pace import Pace
 from trunkline.rest.services import Services
 
-if TYPE_CHECKING:
-    from trunkline.store import Signals
-
+Subscribe = Callable[[Callable[[str, list[str]], None]], Callable[[], None]]
 FAILED_RATE, FAILED_BURST = 5.0, 50.0  # requests without a good credential, of one address
 MOST_WAITS = 100  # long polls of one principal at once
 
@@ -36,7 +32,7 @@ class Api:
     def __init__(
         self,
         services: Services,
-        signals: Callable[[], Signals],
+        subscribe: Callable[[], Subscribe],
         *,
         mode: Mode | None = None,
         is_embedded: Callable[[], bool] = lambda: False,
@@ -45,7 +41,7 @@ class Api:
     ) -> None:
         self.services, self.reserved, self.clients = services, reserved, clients
         self.settings = services.settings
-        self._signals, self._mode, self._is_embedded = signals, mode, is_embedded
+        self._subscribe, self._mode, self._is_embedded = subscribe, mode, is_embedded
         self._pace = Pace(self.settings.api_rate, self.settings.api_rate * 2)
         self._strangers = Pace(FAILED_RATE, FAILED_BURST)
         self.waits: dict[tuple[int, str], int] = {}
@@ -77,7 +73,7 @@ class Api:
             await prepare(store, self.mode)
             customers, self.users = Customers(store), Users(store, self.settings)
             self.tokens, self.people, self.audit = Tokens(store), People(store), Audit(store)
-            self._unsubscribe = self._signals().subscribe(customers.heard)
+            self._unsubscribe = self._subscribe()(customers.heard)
             self._task = asyncio.create_task(customers.run())
             self._customers = customers
 
@@ -92,21 +88,19 @@ class Api:
         if customers is not None:
             await customers.note_used()
 
-    async def ask(self, request: Request) -> Asked:
-        """Who makes this request, unless it makes too many.
+    async def principal(self, request: Request) -> Principal:
+        """Who makes this request, unless there are too many of them.
 
         Raises:
             Unauthenticated: no good credential. Refused: 429.
         """
-        address = request.client.host if request.client else ""
         try:
             principal = await self._principal(request)
         except Unauthenticated:
-            self._strangers.take(address)
+            self._strangers.take(request.client.host if request.client else "")
             raise
-        asked = Asked(self, request, principal)
-        self._pace.take((principal.tenant_id, asked.name))
-        return asked
+        self._pace.take((principal.tenant_id, principal.user_id, principal.token_id))
+        return principal
 
     async def _principal(self, request: Request) -> Principal:
         scheme, _, credential = request.headers.get("authorization", "").partition(" ")

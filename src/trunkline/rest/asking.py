@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import msgspec
 from starlette.requests import ClientDisconnect, Request
@@ -17,11 +17,9 @@ from starlette.requests import ClientDisconnect, Request
 from trunkline.audit import Actor
 from trunkline.auth import Principal, Scope
 from trunkline.errors import Forbidden, InvalidInput
+from trunkline.rest.api import Api
 from trunkline.rest.problems import Refused
 from trunkline.wire import checked
-
-if TYPE_CHECKING:
-    from trunkline.rest.api import Api
 
 T = TypeVar("T")
 MAX_BODY = 1024 * 1024

@@ -49,7 +49,7 @@ def door(api: Api) -> type[APIRoute]:
                 try:
                     if not is_public:
                         await api.ready()
-                        request.state.asked = await api.ask(request)
+                        request.state.asked = Asked(api, request, await api.principal(request))
                     async with AsyncExitStack() as stack:
                         request.scope.setdefault(_STACK, stack)
                         response = await endpoint(request)

@@ -46,6 +46,10 @@ class Reader:
                     self._has_wall = True
         return self._has_wall
 
+    async def ping(self) -> None:
+        """Return when the database has answered."""
+        await self._store.fetchval("select 1")
+
     async def fetch(self, tenant_id: int, text: str, *args: Any) -> list[asyncpg.Record]:
         """All rows of one statement that reads, as this tenant sees them."""
         return (await self.fetch_all(tenant_id, (text, args)))[0]
