@@ -23,6 +23,7 @@ from trunkline.wire import checked
 
 T = TypeVar("T")
 MAX_BODY = 1024 * 1024
+DISCARDED = 8 * 1024 * 1024  # read and thrown away, so that the refusal can be read; past it the connection is closed
 BODY_S = 10.0
 
 
@@ -99,23 +100,23 @@ async def body_of(request: Request) -> bytes:
         raise Refused(415, "unsupported_media_type", f"Content-Type is {media[:80]!r}: send application/json.")
     if (coding := request.headers.get("content-encoding", "identity").strip().lower()) != "identity":
         raise Refused(415, "unsupported_media_type", f"Content-Encoding is {coding[:80]!r}: send the body as it is.")
-    length = request.headers.get("content-length", "0")
-    if length.isdigit() and int(length[:18]) > MAX_BODY:
-        raise _too_long()
     pieces, size = [], 0
     try:
         async with asyncio.timeout(BODY_S):
             async for piece in request.stream():
                 size += len(piece)
-                if size > MAX_BODY:
-                    raise _too_long()
-                pieces.append(piece)
+                if size > DISCARDED:
+                    raise _too_long(headers={"Connection": "close"})
+                if size <= MAX_BODY:
+                    pieces.append(piece)
     except TimeoutError:
         raise Refused(408, "body_too_slow", f"the body did not arrive within {BODY_S:g} s.", headers={"Connection": "close"}) from None
     except ClientDisconnect:
         raise Refused(400, "disconnected", "the connection ended amid the body.") from None
+    if size > MAX_BODY:
+        raise _too_long()
     return b"".join(pieces)
 
 
-def _too_long() -> Refused:
-    return Refused(413, "too_large", f"the body has more than {MAX_BODY} bytes.", headers={"Connection": "close"})
+def _too_long(headers: dict[str, str] | None = None) -> Refused:
+    return Refused(413, "too_large", f"the body has more than {MAX_BODY} bytes.", headers=headers)
