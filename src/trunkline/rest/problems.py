@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 import structlog
 from fastapi.exceptions import RequestValidationError
+from msgspec import UNSET, UnsetType
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -71,7 +72,7 @@ class Problem(msgspec.Struct, rename="camel", frozen=True, omit_defaults=True, k
     code: str
     detail: str
     retryable: bool = False
-    job_id: str | None = None
+    job_id: str | UnsetType = UNSET
     errors: list[dict[str, str]] = []
 
 
