@@ -213,6 +213,8 @@ class Trunkline(Operations, Declarations):
         if self._server is not None:
             raise InvalidInput("this application runs a gateway already: stop it first.")
         store, is_embedded = await self.open(), self._embedded is not None
+        if api and mode is not None:
+            self.api.mode = mode
         rest = self.asgi if api else None
         self._server = await open_gateway(
             self, store, self._listening(), host=host, port=port, mode=mode, is_embedded=is_embedded, rest=rest

@@ -56,6 +56,10 @@ class Api:
         """Development or production."""
         return self._mode or mode_of(self.settings, is_embedded=self._is_embedded())
 
+    @mode.setter
+    def mode(self, mode: Mode) -> None:
+        self._mode = mode
+
     async def ready(self) -> None:
         """Open what requests need. Twice is once.
 
