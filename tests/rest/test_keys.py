@@ -92,3 +92,13 @@ async def test_the_value_of_a_token_is_answered_once(admin, ask):
     await asyncio.sleep(0)
     listed = (await admin.get("/api/tokens")).json()["data"]
     assert [False] == [one["live"] for one in listed if one["id"] == first.json()["id"]]
+
+
+async def test_requests_that_need_two_connections_do_not_wait_for_each_other(user, admin):
+    """A template, and a payload with a secret's name, are looked up while the transaction is open: sixty at once, ten connections."""
+    await admin.post("/api/templates", json={"name": "t", "type": "echo"})
+    made = [user.post("/api/jobs", json={"template": "t"}) for _ in range(40)]
+    refused = [user.post("/api/jobs", json={"type": "echo", "payload": {"password": "x"}}) for _ in range(20)]
+    answers = await asyncio.wait_for(asyncio.gather(*made, *refused), 20)
+
+    assert [201] * 40 + [422] * 20 == [one.status_code for one in answers]

@@ -11,7 +11,7 @@ import pytest_asyncio
 
 from trunkline import Trunkline
 from trunkline.store import pages
-from trunkline.store.reader import Reader
+from trunkline.store.reader import BEGIN, WALL, Reader
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 # What stands in a path, and whether it may be a user's own (else it is the tenant's).
@@ -127,3 +127,21 @@ async def test_the_reading_role_cannot_write_nor_read_secrets(app: Trunkline, te
                 with pytest.raises(asyncpg.InsufficientPrivilegeError):
                     await conn.execute(act)
                 await transaction.rollback()
+
+
+async def test_a_server_with_the_worker_role_stands_behind_the_wall_too(app: Trunkline, tenant):
+    """It is not the owner, and need not be: it may step down to the reading role, and has no way up."""
+    login = f"login_{tenant.replace('-', '_')}"
+    tenant_id = await app.tenant_id(tenant)
+    async with app.store.connection() as conn:
+        await conn.execute(f"create role {login} login in role trunkline_worker")
+        try:
+            await conn.execute(f"set session authorization {login}")
+            await conn.execute(BEGIN.format(seconds=5, tenant_id=tenant_id, wall=WALL))
+            seen = await conn.fetch("select distinct tenant_id from trunkline.job")
+            await conn.execute("rollback")
+        finally:
+            await conn.execute("rollback; reset session authorization")
+            await conn.execute(f"drop role {login}")
+
+    assert {tenant_id} >= {row[0] for row in seen}

@@ -58,6 +58,7 @@ class Api:
 
     @mode.setter
     def mode(self, mode: Mode) -> None:
+        """Say so, before the first request."""
         self._mode = mode
 
     async def ready(self) -> None:
@@ -103,6 +104,7 @@ class Api:
         except Unauthenticated:
             self._strangers.take(request.client.host if request.client else "")
             raise
+        await self.services.known_tenant_id(principal.tenant)  # known from here on, so that nobody asks while holding a connection
         self._pace.take((principal.tenant_id, principal.user_id, principal.token_id))
         return principal
 

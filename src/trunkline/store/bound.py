@@ -48,6 +48,9 @@ class Bound(Store):
 
 @asynccontextmanager
 async def transaction(store: Store) -> AsyncIterator[Bound]:
-    """A transaction that commits when the block ends, and is rolled back when it raises."""
-    async with store.connection() as conn, conn.transaction():
+    """A transaction that commits when the block ends, and is rolled back when it raises.
+
+    Half of the pool may be held so: what such a block asks besides (a policy, a template) finds a connection among the others.
+    """
+    async with store.acts, store.connection() as conn, conn.transaction():
         yield Bound(store, conn)
