@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 import uvicorn
 from starlette.applications import Starlette
-from starlette.routing import Mount, WebSocketRoute
+from starlette.routing import WebSocketRoute
 from starlette.types import ASGIApp
 from starlette.websockets import WebSocket
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -34,7 +34,10 @@ def routes(gateway: Gateway, rest: ASGIApp | None = None) -> Starlette:
     async def raw(websocket: WebSocket) -> None:
         await RawPeer(gateway, websocket).run()
 
-    return Starlette(routes=[WebSocketRoute("/ws/raw", raw), *([Mount("/", rest)] if rest is not None else [])])
+    app = Starlette(routes=[WebSocketRoute("/ws/raw", raw)])
+    if rest is not None:
+        app.router.default = rest  # no mount: its pattern does not match every path that HTTP knows
+    return app
 
 
 class _Protocol(WebSocketsSansIOProtocol):

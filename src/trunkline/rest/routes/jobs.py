@@ -47,6 +47,7 @@ def add(api: Api, router: APIRouter) -> None:
             also={200: answers.Made},
             body=NewJob,
             creates=True,
+            refusals=(404,),
             example=MADE,
             sent={"type": "resize", "payload": {"path": "a.png"}, "options": {"priority": 5}},
         ),

@@ -32,7 +32,7 @@ def add(api: Api, router: APIRouter) -> None:
     @router.post(
         "/schedules",
         tags=["schedules"],
-        **describe(answers.Schedule, status=201, also={200: answers.Schedule}, body=NewSchedule, creates=True, sent=SENT),
+        **describe(answers.Schedule, status=201, also={200: answers.Schedule}, body=NewSchedule, creates=True, refusals=(404,), sent=SENT),
     )
     async def save_schedule(request: Request) -> Response:
         """Make a schedule, or replace the one of that name (200)."""
