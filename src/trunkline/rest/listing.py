@@ -16,7 +16,7 @@ from fastapi import Query as Parameter
 from starlette.responses import Response
 
 from trunkline.engine.acts import not_there
-from trunkline.engine.records import COUNTED, Filter
+from trunkline.engine.records import Filter
 from trunkline.errors import Forbidden, InvalidInput
 from trunkline.model import kind_name
 from trunkline.rest import answers, cursors
@@ -111,7 +111,7 @@ async def page_of(asked: Asked, wanted: Filter, *, page: int, limit: int, cursor
     after = None if cursor is None else cursors.unpack(secret, question, cursor)
     found = await records.page(asked.tenant_id, wanted, limit=limit, after=after, offset=0 if after else offset_of(page, limit))
     following = None if found.next is None else cursors.pack(secret, question, found.next)
-    said = pagination(page, limit, found.total, following, most=COUNTED)
+    said = pagination(page, limit, found.total, following, is_capped=found.is_capped)
     return json_answer(answers.Jobs(data=[answers.job_of(row, detail=detail) for row in found.jobs], pagination=said))
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, TypeVar
 from fastapi import Query
 from msgspec import UNSET
 
-from trunkline.engine.records import COUNTED, LOOKS
+from trunkline.engine.records import LOOKS
 from trunkline.rest.answers import Pagination
 from trunkline.rest.problems import Refused
 
@@ -39,16 +39,16 @@ def sliced(found: Sequence[T], page: int, limit: int) -> tuple[list[T], Paginati
     return list(found[begin : begin + limit]), pagination(page, limit, len(found))
 
 
-def pagination(page: int, limit: int, total: int, cursor: str | None = None, *, most: int | None = None) -> Pagination:
-    """What is said about a page. `most`: where the count of `total` stops."""
+def pagination(page: int, limit: int, total: int, cursor: str | None = None, *, is_capped: bool = False) -> Pagination:
+    """What is said about a page. `is_capped`: there may be more than `total`."""
     return Pagination(
         page=page,
         limit=limit,
         total=total,
         total_pages=math.ceil(total / limit),
-        total_capped=True if most is not None and total >= most else UNSET,
+        total_capped=is_capped or UNSET,
         next_cursor=UNSET if cursor is None else cursor,
     )
 
 
-__all__ = ["COUNTED", "Cursor", "Limit", "PageNumber", "offset_of", "pagination", "sliced"]
+__all__ = ["Cursor", "Limit", "PageNumber", "offset_of", "pagination", "sliced"]

@@ -18,7 +18,7 @@ from trunkline.store.pool import Store
 from trunkline.store.reader import Reader
 
 LOOKS = 5000  # rows that one page walks past at the most
-COUNTED = 1000  # where a total stops
+COUNTED = 1000  # rows that a total looks at
 LONGEST_RESULT = 8192  # bytes of a result inside a page
 _LIVE = ("queued", "scheduled", "retrying", "no_handler", "waiting", "limited")
 STATES = (*_LIVE, "active", "completed", "failed", "cancelled")
@@ -103,11 +103,12 @@ class JobRow(NamedTuple):
 
 
 class Page(NamedTuple):
-    """Jobs in order; `next` None: there are no more. `total` stops at COUNTED."""
+    """Jobs in order; `next` None: there are no more. `total`: how many of the first COUNTED rows fit; `is_capped`: there are more rows."""
 
     jobs: list[JobRow]
     next: Place | None
     total: int
+    is_capped: bool
 
 
 class _Query:
@@ -235,10 +236,10 @@ async def page(reader: Reader, tenant_id: int, wanted: Filter, *, limit: int, af
     counting, counted_args = _count(tenant_id, wanted)
     rows, counted = await reader.fetch_all(tenant_id, (text, args), (counting, counted_args))
     jobs, places = [JobRow(*row[:-1]) for row in rows[:limit]], [Place(row[0], row[-1]) for row in rows]
-    total = int(counted[0][0])
+    total, is_capped = int(counted[0][0]), counted[0][1] >= COUNTED
     if len(rows) > limit:
-        return Page(jobs, places[limit - 1], total)
-    return Page(jobs, await _stopped_at(reader, tenant_id, wanted, after), total)
+        return Page(jobs, places[limit - 1], total, is_capped)
+    return Page(jobs, await _stopped_at(reader, tenant_id, wanted, after), total, is_capped)
 
 
 async def ids(reader: Reader, tenant_id: int, wanted: Filter, *, limit: int) -> list[UUID]:
@@ -277,7 +278,9 @@ def _page(tenant_id: int, wanted: Filter, after: Place | None, order: str, limit
 
 def _count(tenant_id: int, wanted: Filter) -> tuple[str, tuple[Any, ...]]:
     query = _Query(tenant_id, wanted)
-    text = f"select count(*) from (select from ({query.source(None)} limit {LOOKS}) as l{_where(query)} limit {COUNTED}) as c"
+    source, filters = query.source(None), query.filters()
+    fits = f"count(*) filter (where {' and '.join(filters)})" if filters else "count(*)"
+    text = f"select {fits}, count(*) from ({source} limit {COUNTED}) as l"
     return text, tuple(query.args)
 
 

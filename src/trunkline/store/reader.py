@@ -18,10 +18,11 @@ from trunkline.store.bound import Bound
 from trunkline.store.pool import Store
 
 READ_S = 10  # a read that takes longer is given up
-# One round trip: the planner settings keep the joins of a page nested loops (docs/decisions/0002).
+# One round trip. The planner settings keep the joins of a page nested loops (docs/decisions/0002), planned once for a connection: planning
+# a page over all partitions takes longer than reading it.
 BEGIN = """begin read only; set local statement_timeout = '{seconds}s'; set local trunkline.tenant_id = {tenant_id};
 set local enable_hashjoin = off; set local enable_mergejoin = off; set local enable_seqscan = off;
-set local enable_sort = off; set local enable_bitmapscan = off; set local jit = off; {wall}"""
+set local enable_sort = off; set local enable_bitmapscan = off; set local jit = off; set local plan_cache_mode = force_generic_plan; {wall}"""
 WALL = "set local role trunkline_app"
 log = structlog.get_logger("trunkline.store")
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from functools import cache
 from importlib.metadata import version
+from typing import Any
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -52,4 +54,9 @@ def add(api: Api, router: APIRouter) -> None:
     @public
     async def sockets_document(request: Request) -> Response:
         """The sockets' calls and events as an AsyncAPI document."""
-        return json_answer(asyncapi(version("trunkline")))
+        return json_answer(_sockets())
+
+
+@cache
+def _sockets() -> Any:
+    return asyncapi(version("trunkline"))
