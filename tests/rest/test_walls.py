@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 
 from trunkline import Trunkline
+from trunkline.sql import render
 from trunkline.store import pages
 from trunkline.store.reader import BEGIN, WALL, Reader
 
@@ -145,3 +146,14 @@ async def test_a_server_with_the_worker_role_stands_behind_the_wall_too(app: Tru
             await conn.execute(f"drop role {login}")
 
     assert {tenant_id} >= {row[0] for row in seen}
+
+
+async def test_without_the_second_wall_the_first_one_stands(app: Trunkline, user, stranger, tenant, monkeypatch):
+    """Where the role cannot be taken the log says so, and every statement still names its tenant; other schemas have roles of their own."""
+    monkeypatch.setattr("trunkline.store.reader.WALL", "set local role trunkline_nobody")
+    mine, theirs = await user.made(), await stranger.made()
+    reader, tenant_id = Reader(app.store), await app.tenant_id(tenant)
+
+    assert not await reader.has_wall() and "set local role mine_app" == render(WALL, "mine")
+    assert [mine] == [str(job.id) for job in (await pages.page(reader, tenant_id, pages.Filter(), limit=10)).jobs]
+    assert None is await pages.job(reader, tenant_id, theirs)
