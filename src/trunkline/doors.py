@@ -21,9 +21,17 @@ if TYPE_CHECKING:
 
 
 async def open_gateway(
-    services: Services, store: Store, signals: Signals, *, host: str | None, port: int | None, mode: Mode | None, is_embedded: bool
+    services: Services,
+    store: Store,
+    signals: Signals,
+    *,
+    host: str | None,
+    port: int | None,
+    mode: Mode | None,
+    is_embedded: bool,
+    is_one_of_many: bool = False,
 ) -> Server:
-    """A gateway that listens. Host, port and mode None: as the settings say.
+    """A gateway that listens. Host, port and mode None: as the settings say. `is_one_of_many`: other processes share the port.
 
     Raises:
         InvalidSetting: the extra is not installed, the address cannot be used, or the test token is live in production.
@@ -34,10 +42,18 @@ async def open_gateway(
     except ModuleNotFoundError as error:
         raise InvalidSetting(f"the gateway needs the package {error.name!r}. Install it: pip install 'trunkline[server]'") from error
     settings = services.settings
-    await prepare(store, mode or mode_of(settings, is_embedded=is_embedded))
+    mode = mode or mode_of(settings, is_embedded=is_embedded)
+    await prepare(store, mode)
     gateway = Gateway(
         services, Customers(store), Revocations(store), RemoteWork(store, signals, services.sealing), signals.subscribe, reserved=RESERVED
     )
-    server = Server(gateway, host or settings.host, settings.port if port is None else port)
+    server = Server(
+        gateway,
+        host or settings.host,
+        settings.port if port is None else port,
+        settings,
+        is_development=mode == "development",
+        is_one_of_many=is_one_of_many,
+    )
     await server.start()
     return server

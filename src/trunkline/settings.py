@@ -30,6 +30,7 @@ ALIASES: dict[str, tuple[str, float | None]] = {
     "MAX_CONCURRENT_JOBS": ("CONCURRENCY", None),
     "JOB_TIMEOUT_MINUTES": ("JOB_TIMEOUT", 60.0),
     "WEBSOCKET_PORT": ("PORT", None),
+    "WEBSOCKET_CORS_ORIGIN": ("CORS_ORIGINS", None),
 }
 SECRET: dict[str, Any] = {"secret": True}  # never printed: not in messages, not by `config show`, not in the repr
 UNUSED = {"PGBOSS_ARCHIVE_COMPLETED_AFTER_SECONDS": "finished jobs are never moved to an archive; TRUNKLINE_RETENTION alone decides"}
@@ -61,6 +62,12 @@ class Settings(BaseModel):
     env: Literal["development", "production"] | None = None
     host: str = Field("127.0.0.1", min_length=1, max_length=255, description="address the gateway listens on")
     port: int = Field(3000, ge=0, le=65535, description="0: any free one")
+    cors_origins: str = Field("", max_length=10_000, description="comma list of origins whose pages may connect; *: every page")
+    websocket_only: bool = Field(False, description="whether Socket.IO is spoken over WebSockets only, without polling")
+    trusted_proxies: str = Field("", max_length=10_000, description="comma list of addresses or networks whose X-Forwarded-For is believed")
+    address_connections: int = Field(5000, ge=1, le=1_000_000, description="sockets one address may hold")
+    address_unknown: int = Field(500, ge=1, le=1_000_000, description="... that have not said who they are")
+    address_connect_rate: float = Field(200.0, gt=0, le=1_000_000, description="new sockets of one address a second; ten times that at once")
     jwt_secret: str | None = Field(None, min_length=32, max_length=4096, repr=False, json_schema_extra=SECRET)
     jwt_audience: str | None = Field(None, min_length=1, max_length=500)
     jwt_issuer: str | None = Field(None, min_length=1, max_length=500)
@@ -115,6 +122,16 @@ class Settings(BaseModel):
     def jobtypes_switched_off(self) -> frozenset[str]:
         """Names of plug-ins and kinds that are not to be declared; `all` for every plug-in."""
         return frozenset(_listed(self.jobtypes_off))
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """Origins whose pages may connect."""
+        return _listed(self.cors_origins)
+
+    @property
+    def proxies(self) -> tuple[str, ...]:
+        """Addresses and networks whose X-Forwarded-For is believed."""
+        return _listed(self.trusted_proxies)
 
     @property
     def is_pooled(self) -> bool:

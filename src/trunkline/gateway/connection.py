@@ -12,6 +12,7 @@ from uuid import UUID
 
 from trunkline.auth import Principal
 from trunkline.engine import Job
+from trunkline.gateway.said import Said
 from trunkline.wire import Push
 
 
@@ -25,6 +26,10 @@ class Peer(Protocol):
 
     def push(self, push: Push) -> None:
         """Send an event."""
+        ...
+
+    def hear(self, said: Said) -> None:
+        """Send an event that others are sent, too: it is encoded once."""
         ...
 
     def close(self, reason: str) -> None:

@@ -13,6 +13,7 @@ from datetime import datetime
 from msgspec import Raw
 
 from trunkline.gateway.connection import Connection, Held
+from trunkline.gateway.said import Said
 from trunkline.wire import Push
 from trunkline.wire.pushes import CancelledPush, Completed, FailedPush
 
@@ -39,8 +40,9 @@ class Audience:
 
     def tell(self, tenant_id: int, push: Push) -> None:
         """An event to all of a tenant."""
+        said = Said(push)
         for connection in tuple(self._by_tenant.get(tenant_id, ())):
-            connection.peer.push(push)
+            connection.peer.hear(said)
 
 
 def ending_event(held: Held, ending: str | None, what: str, said: str | None, at: datetime) -> Push | None:
