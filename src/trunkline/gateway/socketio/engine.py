@@ -88,6 +88,11 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]
         socket.connected = True
         return self._ok(await socket.poll())
 
+    async def disconnect(self, sid: str | None = None) -> None:
+        """As the library says it; the pulse forgets the session."""
+        if sid is not None and (socket := self.sockets.get(sid)) is not None:
+            await socket.close(wait=False)
+
     def forget(self, socket: Socket) -> None:
         """It has ended. Twice is once."""
         if self.sockets.get(socket.sid) is socket:
@@ -144,7 +149,7 @@ class Upgraded:
             session.end_transport = None
             if not session.upgraded:  # the client did not upgrade after all; polling goes on
                 session.upgrading = False
-            if session.closed or session.upgraded:
+            if session.upgraded:
                 await session.close(wait=False, abort=True)
                 session.server.forget(session)
         return ""
@@ -166,7 +171,7 @@ class Upgraded:
                 return str(frame)
             else:
                 session.leave(PROTOCOL, "this is no Socket.IO")
-            if session.closed:
+            if session.is_over:
                 raise OSError("the session is over")
 
     async def send(self, message: str | bytes) -> None:

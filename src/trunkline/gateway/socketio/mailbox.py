@@ -37,6 +37,11 @@ class Mailbox(asyncio.Queue[Any]):
         """Whether less than half of either bound is used."""
         return not self._is_over and len(self._waiting) < MOST // 2 and self._bytes < MOST_BYTES // 2
 
+    @property
+    def is_spent(self) -> bool:
+        """Whether nothing waits but the end."""
+        return not self._waiting or self._waiting[0][0] is None
+
     async def put(self, item: Any) -> None:
         """Add a packet; None ends its reader."""
         self.put_nowait(item)

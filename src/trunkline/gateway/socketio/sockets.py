@@ -51,12 +51,22 @@ class Socket(AsyncSocket):  # type: ignore[misc]
         self.end_transport: Callable[[int, str], None] | None = None
         self._turns = asyncio.Semaphore(MOST_CALLS)
         self._polls = self._posts = False
+        self.is_over = False
+
+    @property
+    def closed(self) -> bool:
+        """Whether the library may forget it: it is over, and a polling client has had its last packets."""
+        return self.is_over and self.queue.is_spent
+
+    @closed.setter
+    def closed(self, _: bool) -> None:
+        """The library sets it to begin with."""
 
     # -- out ---------------------------------------------------------------------------------
 
     def post(self, parcel: packet.Packet) -> None:
         """Send it when its turn comes; nothing to a session that is over."""
-        if not self.closed:
+        if not self.is_over:
             self.queue.put_nowait(parcel)
 
     async def send(self, pkt: packet.Packet) -> None:
@@ -84,7 +94,7 @@ class Socket(AsyncSocket):  # type: ignore[misc]
             OSError: the session is over.
         """
         await self.pace.take()
-        if self.closed:
+        if self.is_over:
             raise OSError("the session is over")
         kind = frame[:1]
         if kind == "4":
@@ -170,7 +180,7 @@ class Socket(AsyncSocket):  # type: ignore[misc]
 
     def pulse(self, now: float) -> None:
         """What is due at monotonic time `now`."""
-        if self.closed:
+        if self.is_over:
             if now >= self.over_at:
                 self.over_at = float("inf")
                 self.cut()
@@ -190,7 +200,7 @@ class Socket(AsyncSocket):  # type: ignore[misc]
 
     def leave(self, code: int, said: str, reason: str | None = None) -> None:
         """End the session once what waits is sent: a WebSocket with this code, which a stock client answers by coming back."""
-        if not self.closed:
+        if not self.is_over:
             self.goodbye = (code, said)
             self._close(reason or self.server.reason.SERVER_DISCONNECT, says_so=True)
 
@@ -199,18 +209,16 @@ class Socket(AsyncSocket):  # type: ignore[misc]
         self._close(reason or self.server.reason.SERVER_DISCONNECT, says_so=not abort)
 
     def _close(self, reason: str, *, says_so: bool) -> None:
-        if self.closed:
+        if self.is_over:
             return
         self.closing = True
         self.server.left(self, reason)
         if says_so and not self.upgraded:  # a WebSocket has its own goodbye
             self.queue.put_nowait(packet.Packet(packet.CLOSE))
-        self.closed = True
+        self.is_over = True
         self.queue.put_nowait(None)
         self.visit.leave()
-        self.over_at = time.monotonic() + END_WITHIN_S
-        if self.end_transport is not None and not self.upgraded:  # a WebSocket that was to take over
-            self.end_transport(*self.goodbye)
+        self.over_at = time.monotonic() + END_WITHIN_S  # a WebSocket that is just taking over brings the goodbye
 
     def cut(self) -> None:
         """End the transport, whether or not its client reads."""
