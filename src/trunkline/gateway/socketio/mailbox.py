@@ -104,7 +104,7 @@ class Mailbox(asyncio.Queue[Any]):
             self._drained()
         return item
 
-    async def some(self) -> list[Any]:
+    async def some(self, most: int = AT_ONCE) -> list[Any]:
         """What goes out together, once there is any; [] at the end."""
         found: list[Any] = []
         size = 0
@@ -112,7 +112,7 @@ class Mailbox(asyncio.Queue[Any]):
         while item is not None:
             found.append(item)
             size += _size(item)
-            if not self._waiting or len(found) >= AT_ONCE or size >= AT_ONCE_BYTES:
+            if not self._waiting or len(found) >= most or size >= AT_ONCE_BYTES:
                 return found
             item = self.get_nowait()
         if found:

@@ -27,6 +27,7 @@ RATE = 20_000.0  # frames a second
 MOST_CALLS = 256  # under way at once: past that they wait, then are refused
 TURN_WITHIN_S = 2.0  # less than the ping timeout: while a call waits for its turn, nothing is read
 MOST_FRAMES = 512  # of one polling request
+MOST_POLLED = 16  # packets of one answer: python-engineio's own client takes no more
 BODY_WITHIN_S = 10.0
 END_WITHIN_S = 3.0  # after the goodbye
 LEFT, PROTOCOL, TOO_SLOW, SILENT = 1000, 1002, 1013, 4408
@@ -75,7 +76,7 @@ class Socket(AsyncSocket):  # type: ignore[misc]
 
     async def poll(self) -> list[packet.Packet]:
         """What goes out next; [] at the end."""
-        return await self.queue.some()
+        return await (self.queue.some() if self.upgraded else self.queue.some(MOST_POLLED))
 
     def _too_slow(self) -> None:
         self.leave(TOO_SLOW, "read faster: too much waited to be sent")
