@@ -188,11 +188,14 @@ class Trunkline(Operations, Declarations):
             return Stopped(0, 0, 0)
         return await worker.stop(self.settings.shutdown_timeout_s if timeout_s is None else timeout_s)
 
-    async def start_gateway(self, *, host: str | None = None, port: int | None = None, mode: Mode | None = None) -> Server:
+    async def start_gateway(
+        self, *, host: str | None = None, port: int | None = None, mode: Mode | None = None, shares_port: bool = False
+    ) -> Server:
         """Open a port for remote workers and senders (extra: trunkline[server]).
 
         Args:
             mode: "development" or "production"; None: as TRUNKLINE_ENV says (docs/tokens.md).
+            shares_port: other processes listen on it, too (SO_REUSEPORT); then Socket.IO is spoken without polling.
         Raises:
             InvalidSetting: the address cannot be used, or the test token is live in production.
         """
@@ -201,7 +204,9 @@ class Trunkline(Operations, Declarations):
         if self._server is not None:
             raise InvalidInput("this application runs a gateway already: stop it first.")
         store, is_embedded = await self.open(), self._embedded is not None
-        self._server = await open_gateway(self, store, self._listening(), host=host, port=port, mode=mode, is_embedded=is_embedded)
+        self._server = await open_gateway(
+            self, store, self._listening(), host=host, port=port, mode=mode, is_embedded=is_embedded, shares_port=shares_port
+        )
         return self._server
 
     async def stop_gateway(self, timeout_s: float | None = None) -> GatewayStopped | None:

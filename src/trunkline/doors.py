@@ -29,9 +29,9 @@ async def open_gateway(
     port: int | None,
     mode: Mode | None,
     is_embedded: bool,
-    is_one_of_many: bool = False,
+    shares_port: bool = False,
 ) -> Server:
-    """A gateway that listens. Host, port and mode None: as the settings say. `is_one_of_many`: other processes share the port.
+    """A gateway that listens. Host, port and mode None: as the settings say. `shares_port`: other processes share the port.
 
     Raises:
         InvalidSetting: the extra is not installed, the address cannot be used, or the test token is live in production.
@@ -53,7 +53,7 @@ async def open_gateway(
         settings.port if port is None else port,
         settings,
         is_development=mode == "development",
-        is_one_of_many=is_one_of_many,
+        shares_port=shares_port,
     )
     await server.start()
     return server

@@ -67,7 +67,9 @@ class Settings(BaseModel):
     trusted_proxies: str = Field("", max_length=10_000, description="comma list of addresses or networks whose X-Forwarded-For is believed")
     address_connections: int = Field(5000, ge=1, le=1_000_000, description="sockets one address may hold")
     address_unknown: int = Field(500, ge=1, le=1_000_000, description="... that have not said who they are")
-    address_connect_rate: float = Field(200.0, gt=0, le=1_000_000, description="new sockets of one address a second; ten times that at once")
+    address_connect_rate: float = Field(
+        200.0, gt=0, le=1_000_000, description="new sockets of one address a second; ten times that at once"
+    )
     jwt_secret: str | None = Field(None, min_length=32, max_length=4096, repr=False, json_schema_extra=SECRET)
     jwt_audience: str | None = Field(None, min_length=1, max_length=500)
     jwt_issuer: str | None = Field(None, min_length=1, max_length=500)

@@ -65,12 +65,12 @@ class Server:
         settings: Settings,
         *,
         is_development: bool = False,
-        is_one_of_many: bool = False,
+        shares_port: bool = False,
     ) -> None:
         self.gateway, self._host, self._port, self._settings = gateway, host, port, settings
-        self._is_one_of_many = is_one_of_many
+        self._shares_port = shares_port
         self._front, self.socketio = applications(
-            gateway, settings, is_development=is_development, websocket_only=settings.websocket_only or is_one_of_many
+            gateway, settings, is_development=is_development, websocket_only=settings.websocket_only or shares_port
         )
         self._server: _Quiet | None = None
         self._task: asyncio.Task[None] | None = None
@@ -84,7 +84,7 @@ class Server:
         """
         try:
             family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
-            bound = socket.create_server((self._host, self._port), family=family, backlog=2048, reuse_port=self._is_one_of_many)
+            bound = socket.create_server((self._host, self._port), family=family, backlog=2048, reuse_port=self._shares_port)
         except OSError as error:
             raise InvalidSetting(
                 f"cannot listen on {self._host} port {self._port}: {error.strerror}. Set TRUNKLINE_HOST or TRUNKLINE_PORT."

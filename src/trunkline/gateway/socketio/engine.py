@@ -20,7 +20,7 @@ from engineio import packet
 
 from trunkline.gateway.addresses import Addresses
 from trunkline.gateway.refuse import refuse
-from trunkline.gateway.socketio.sockets import PROTOCOL, Socket
+from trunkline.gateway.socketio.sockets import PROTOCOL, SILENT, Socket
 
 HELLO_WITHIN_S = 10.0
 PULSE_S = 0.25
@@ -34,7 +34,7 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]
 
     def __init__(self, *, addresses: Addresses, heard: Any, left: Any, **options: Any) -> None:
         super().__init__(**options)
-        self._async = {**self._async, "websocket": Upgraded}
+        self._async: dict[str, Any] = {**self._async, "websocket": Upgraded}
         self._addresses = addresses
         self.heard, self.left = heard, left
         self.hello_within_s = HELLO_WITHIN_S
@@ -158,7 +158,11 @@ class Upgraded:
         """The next frame for the library; OSError: there is none."""
         session = self._session
         while True:
-            event = await self._receive()
+            try:
+                event = await self._receive()
+            except asyncio.CancelledError:  # the library's own patience, which is as long as the pulse's
+                session.leave(SILENT, "no answer to a ping", session.server.reason.PING_TIMEOUT)
+                raise
             if event["type"] != "websocket.receive":
                 raise OSError("gone")
             frame = event.get("text")
