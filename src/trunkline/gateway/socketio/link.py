@@ -7,14 +7,28 @@ Called by: server, dialects.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from msgspec import Raw, Struct
 
+from trunkline.gateway.addresses import Visit
 from trunkline.gateway.socketio import packets
+from trunkline.gateway.socketio.mailbox import Mailbox
 
-if TYPE_CHECKING:
-    from trunkline.gateway.socketio.sockets import Socket
+
+class Session(Protocol):
+    """The socket that a link is part of."""
+
+    visit: Visit
+    queue: Mailbox
+
+    def post(self, parcel: packets.Parcel) -> None:
+        """Send it."""
+        ...
+
+    def leave(self, code: int, said: str) -> None:
+        """End the session once what waits is sent."""
+        ...
 
 
 class Dialect(Protocol):
@@ -40,7 +54,7 @@ class Dialect(Protocol):
 class Link:
     """One client in one namespace. `state` is the dialect's own."""
 
-    def __init__(self, socket: Socket, sid: str, namespace: str, dialect: Dialect, ended: Callable[[Link], None]) -> None:
+    def __init__(self, socket: Session, sid: str, namespace: str, dialect: Dialect, ended: Callable[[Link], None]) -> None:
         self.socket, self.sid, self.namespace, self.dialect = socket, sid, namespace, dialect
         self.state: Any = None
         self.is_open = True

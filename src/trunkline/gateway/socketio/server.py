@@ -149,7 +149,7 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
             link.post(packets.answer(link.namespace, number, Refusal.of(error)))
 
     def _ended(self, link: Link) -> None:
-        socket = link.socket
+        socket: Any = link.socket
         if socket.links.get(link.namespace) is link:
             del socket.links[link.namespace]
         self.manager.forget(link.sid, link.namespace)

@@ -11,17 +11,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from engineio import exceptions, packet
 from engineio.async_socket import AsyncSocket
 
 from trunkline.gateway.addresses import Visit
 from trunkline.gateway.pace import Pace
+from trunkline.gateway.socketio.link import Link
 from trunkline.gateway.socketio.mailbox import Mailbox
-
-if TYPE_CHECKING:
-    from trunkline.gateway.socketio.link import Link
 
 RATE = 20_000.0  # frames a second
 MOST_CALLS = 256  # under way at once: past that they wait, then are refused
