@@ -20,11 +20,13 @@ declare
   v_now timestamptz := trunkline.now();
   v_used smallint[];
   v_gates smallint;
+  v_is_watched boolean;
 begin
   if not exists (select from trunkline.session as s where s.session_id = p_session_id and s.dead_at is null) then
     raise exception using errcode = 'TL007', message = format('session %s is over: its leases were offered to others', p_session_id);
   end if;
-  select q.priorities, q.gates into v_used, v_gates from trunkline.queue as q
+  select q.priorities, q.gates, exists (select from trunkline.watched as w where w.tenant_id = p_tenant_id and w.until > trunkline.now())
+    into v_used, v_gates, v_is_watched from trunkline.queue as q
    where q.tenant_id = p_tenant_id and q.queue_id = p_queue_id and q.paused_at is null;
   if v_used is null then
     return;
@@ -66,5 +68,6 @@ begin
   )
   select b.job_id, b.attempt, b.failures, b.priority, b.ord, b.kind_id, b.payload, b.options, b.user_id
     from body as b
+   where v_is_watched is not true or (select trunkline.note(p_tenant_id, 'started', array_agg(n.job_id), array_agg(n.attempt)) from body as n)
    order by b.priority desc, b.ord;
 end $$;
