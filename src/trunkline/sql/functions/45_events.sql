@@ -110,7 +110,7 @@ set enable_hashjoin = off set enable_mergejoin = off set enable_nestloop = on se
 as $$
 #variable_conflict use_column
 begin
-  return query select null::bigint, null::bigint, null, null::boolean, null::uuid, null::integer, null, null, null, null, null::json, clock_timestamp(), null::uuid,
+  return query select null::bigint, null::bigint, null, null::boolean, null::uuid, null::integer, null, null, null, null, null::json, trunkline.now(), null::uuid,
                       pg_current_snapshot()::text;
   return query
   select t.tenant_id, e.seq, e.what, e.is_said, e.job_id, e.attempt, q.name, k.name, e.user_id, e.status, e.data, e.happened_at, e.source, null
