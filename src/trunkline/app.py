@@ -207,7 +207,9 @@ class Trunkline(Operations, Declarations):
         if self._server is not None:
             raise InvalidInput("this application runs a gateway already: stop it first.")
         store, is_embedded = await self.open(), self._embedded is not None
-        self._server = await open_gateway(self, store, self._listening(), host=host, port=port, mode=mode, is_embedded=is_embedded)
+        self._server = await open_gateway(
+            self, store, self._listening(), await self.stream(), host=host, port=port, mode=mode, is_embedded=is_embedded
+        )
         return self._server
 
     async def stop_gateway(self, timeout_s: float | None = None) -> GatewayStopped | None:
