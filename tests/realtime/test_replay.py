@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 
-import pytest
-
 from tests.support.until import until
 from trunkline.realtime import ALL_JOBS, EVERYONE, Replayed, TooOld, batch_room, job_room, user_room
 from trunkline.store import events as store_events
@@ -159,28 +157,27 @@ async def test_more_than_the_limit_is_too_old(queue, open_stream):
     assert isinstance(await told.stream.replay(queue.tenant_id, told.events[990].offset, [ALL_JOBS], limit=9), TooOld)
 
 
-@pytest.mark.parametrize(
-    "forged",
-    [
-        "",
-        "0",
-        "x",
-        "1",
-        "1AAAAAAAAAA.0",
-        "1" + "A" * 5000 + ".0",
-        "1gICAgICAgICAgA.1",
-        "1" + "_" * 40 + ".zzzzzzzzzzzzz",
-        None,
-        7,
-        "1AAAAAAAA.ö",
-        "\0",
-    ],
-)
-async def test_a_forged_offset_is_too_old(queue, open_stream, forged):
+FORGED = [
+    "",
+    "0",
+    "x",
+    "1",
+    "1AAAAAAAAAA.0",
+    "1" + "A" * 5000 + ".0",
+    "1gICAgICAgICAgA.1",
+    "1" + "_" * 40 + ".zzzzzzzzzzzzz",
+    "1AAAAAAAA.ö",
+    "\0",
+    None,
+    7,
+]
+
+
+async def test_a_forged_offset_is_too_old(queue, open_stream):
     """Whatever is sent, nothing is raised."""
     told = await open_stream(queue.tenant_id)
-
-    assert isinstance(await told.stream.replay(queue.tenant_id, forged, [ALL_JOBS]), TooOld)
+    for forged in FORGED:
+        assert isinstance(await told.stream.replay(queue.tenant_id, forged, [ALL_JOBS]), TooOld)
     assert isinstance(await told.stream.replay(queue.tenant_id, told.stream.offset(queue.tenant_id), ["no such room"]), TooOld)
 
 

@@ -29,6 +29,7 @@ PAGE_BYTES = 4_000_000  # a page that had more is followed by a shorter one
 PAGE_ROWS = (50, 2000)
 PLACES: tuple[What, ...] = ("payload", "result", "checkpoint")
 HIDDEN: Final = {ENVELOPE: "v1"}  # what is shown of a value that cannot be opened here
+HIDDEN_TEXT: Final = f'{{"{ENVELOPE}":"v1"}}'
 NO_KEYS = "TRUNKLINE_ENCRYPTION_KEYS is not set. Set it to the keys that encrypted, the newest first."
 
 
@@ -111,7 +112,7 @@ class Privacy:
         with suppress(NotReadable):
             if self.vault is not None:
                 return self.vault.open(tenant_id, kind, job_ids, "result", text)
-        return encode(dict(HIDDEN))
+        return HIDDEN_TEXT
 
     async def stop(self, kind: str, *, tenant: str | None = None) -> None:
         """Let plain payloads of a kind in again, from every process that does not declare it encrypted. Jobs that are there stay as they are."""

@@ -343,7 +343,7 @@ class Stream:
         data = told.data or "null"
         is_batch = told.what == "batch_completed"
         if told.what == "completed" and not told.is_said and told.job_id is not None and told.kind is not None:
-            data = self._reveal(told.tenant_id, told.kind, [told.job_id, *([told.source] if told.source else [])], data)
+            data = self._revealed(told, told.job_id, told.kind, data)
         return Event(
             tenant_id=told.tenant_id,
             offset=offset,
@@ -359,6 +359,13 @@ class Stream:
             user_id=told.user_id,
             is_said=told.is_said,
         )
+
+    def _revealed(self, told: Told, job_id: UUID, kind: str, data: str) -> str:
+        try:
+            return self._reveal(told.tenant_id, kind, [job_id, *([told.source] if told.source else [])], data)
+        except Exception:
+            log.exception("stream.not_revealed", job_id=str(job_id))  # one result must not keep everything else from being told
+            return "null"
 
 
 def status_of(what: str, status: str | None) -> str:

@@ -97,7 +97,7 @@ class Updates:
     async def get_job_history(self, job_id: UUID | str, limit: int = MOST_HISTORY, *, tenant: str | None = None) -> list[HistoryEntry]:
         """The life of a job and what was said about it, newest first.
 
-        Moves are kept as long as the job; what was said, TRUNKLINE_EVENTS_KEPT (a day) and the last 100 at least.
+        Moves are kept as long as the job; of what was said about it, the last 100, for TRUNKLINE_EVENTS_KEPT (a day).
 
         Args:
             limit: 1 to 100.

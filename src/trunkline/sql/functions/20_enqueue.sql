@@ -39,7 +39,6 @@ declare
   v_ord bigint;
   v_queue_ids integer[];
   v_gates smallint;
-  v_is_watched boolean;
 begin
   perform trunkline.check_ids(p_ids);
   perform trunkline.ensure_names(p_tenant_id, p_queues, p_kinds, p_priorities);
@@ -60,13 +59,11 @@ begin
     select p_tenant_id, v_ord + b.n, b.id, b.queue_id, 0, b.priority, 0, 0 from body as b
     returning queue_id
   )
-  select array_agg(distinct l.queue_id), (select bit_or(b.gates) from body as b),
-         exists (select from trunkline.watched as w where w.tenant_id = p_tenant_id and w.until > trunkline.now())
-    into v_queue_ids, v_gates, v_is_watched from lined as l;
+  select array_agg(distinct l.queue_id), (select bit_or(b.gates) from body as b) into v_queue_ids, v_gates from lined as l;
   if v_gates & 4 <> 0 then
     perform trunkline.check_quota(p_tenant_id, cardinality(p_ids), 0);
   end if;
-  if v_is_watched then
+  if v_gates & 8 <> 0 and trunkline.is_watched(p_tenant_id) then
     perform trunkline.note(p_tenant_id, 'queued', p_ids);
   end if;
   perform trunkline.wake(v_queue_ids);
@@ -82,8 +79,6 @@ declare
   v_queue_id integer;
   v_kind_id integer;
   v_gates smallint;
-  v_sleeps boolean;
-  v_is_watched boolean;
 begin
   if p_id < trunkline.id_floor(v_at - interval '24 hours') or p_id >= trunkline.id_floor(v_at + interval '24 hours') then
     perform trunkline.check_ids(array[p_id]);
@@ -102,13 +97,10 @@ begin
   if v_gates & 4 <> 0 then
     perform trunkline.check_quota(p_tenant_id, 1, 0);
   end if;
-  select exists (select from trunkline.session as s where v_queue_id = any (s.asleep_on) and s.expires_at > v_at),
-         exists (select from trunkline.watched as w where w.tenant_id = p_tenant_id and w.until > trunkline.now())
-    into v_sleeps, v_is_watched;
-  if v_is_watched then
+  if v_gates & 8 <> 0 and trunkline.is_watched(p_tenant_id) then
     perform trunkline.note(p_tenant_id, 'queued', array[p_id]);
   end if;
-  if v_sleeps then
+  if exists (select from trunkline.session as s where v_queue_id = any (s.asleep_on) and s.expires_at > v_at) then
     perform pg_notify(trunkline.channel(), 'wake ' || v_queue_id);
   end if;
 end $$;
@@ -139,5 +131,5 @@ create or replace function trunkline.end_copy(p_tenant_id bigint, p_queue_ids in
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
   perform trunkline.wake(p_queue_ids);
-  return exists (select from trunkline.watched as w where w.tenant_id = p_tenant_id and w.until > trunkline.now());
+  return trunkline.is_watched(p_tenant_id);
 end $$;

@@ -118,7 +118,7 @@ declare
   v_ord bigint;
   v_firsts uuid[]; v_holders uuid[];
   v_queue_ids integer[]; v_rules integer;
-  v_there uuid[]; v_made uuid[]; v_is_watched boolean;
+  v_there uuid[]; v_made uuid[];
 begin
   perform trunkline.check_ids(p_ids);
   perform trunkline.ensure_names(p_tenant_id, p_queues, p_kinds, p_priorities);
@@ -161,14 +161,9 @@ begin
     select p_tenant_id, v_ord + b.n, b.id, b.queue_id, 0, b.priority, 0, b.traits from body as b join kept as x on x.id = b.id where b.run_at is null or b.run_at <= v_now
     returning queue_id
   )
-  select (select array_agg(distinct l.queue_id) from lined as l), (select array_agg(x.id) from kept as x), bit_or((b.traits & 96) | (b.gates & 4)),
-         exists (select from trunkline.watched as w where w.tenant_id = p_tenant_id and w.until > trunkline.now())
-    into v_queue_ids, v_made, v_rules, v_is_watched from body as b;
-  if v_is_watched and v_made is not null then
-    perform trunkline.note(p_tenant_id, 'queued', v_made);
-  end if;
+  select (select array_agg(distinct l.queue_id) from lined as l), (select array_agg(x.id) from kept as x), bit_or((b.traits & 96) | (b.gates & 12)) into v_queue_ids, v_made, v_rules from body as b;
   if v_rules <> 0 then
-    perform trunkline.enter_limits(p_tenant_id, p_ids, v_made, v_ord, v_rules);                                  -- before a child may end with its parents
+    perform trunkline.after_made(p_tenant_id, p_ids, v_made, v_ord, v_rules);                                    -- before a child may end with its parents
   end if;
   perform trunkline.after_enqueued(p_tenant_id, p_ids, p_options, p_run_ats, v_firsts, v_holders, v_there);     -- batches and parents
   perform trunkline.wake(v_queue_ids);

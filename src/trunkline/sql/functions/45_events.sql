@@ -1,8 +1,10 @@
--- Events: who watches, what a move leaves for them, and how it is read. Where moves come from: every function that moves jobs asks
--- `watched` once a flush, in a statement it makes anyway, and calls `note` only where somebody watches.
+-- Events: who watches, what a move leaves for them, and how it is read. Every function that moves jobs asks once a flush whether somebody
+-- watches, and calls `note` only then. Where a queue's row is read anyway, bit 8 of its gates says whether it is worth asking: nobody has
+-- watched the tenant in the last hour where it is not set. So an enqueue and a claim ask nothing (docs/decisions/0014).
 
 -- Says that a process watches these tenants, for `p_window_s` and a minute from now. Writes only what a colleague did not just write.
 -- Less than half a minute before the end counts as lapsed: whoever asked in between might have seen it over. Locks in the order of tenants.
+-- A tenant whose gates somebody's transaction holds is missing in the answer: say it again.
 create or replace function trunkline.keep_watched(p_tenant_ids bigint[], p_window_s float8)
 returns table (tenant_id bigint, since timestamptz, is_new boolean)
 language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
@@ -10,21 +12,36 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp set enab
 declare
   v_now timestamptz := trunkline.now();
   v_until timestamptz := v_now + make_interval(secs => p_window_s + 60);
+  v_open bigint[];
 begin
   insert into trunkline.watched as w (tenant_id, since, until)
   select distinct u.id, v_now, v_until from unnest(p_tenant_ids) as u (id) order by u.id
       on conflict (tenant_id) do update
      set since = case when w.until < v_now + interval '30 seconds' then v_now else w.since end, until = greatest(w.until, v_until)
    where w.until < v_until - interval '5 seconds';
-  return query select w.tenant_id, w.since, w.since >= v_now from trunkline.watched as w where w.tenant_id = any (p_tenant_ids);
+  v_open := array(select u.id from unnest(p_tenant_ids) as u (id) where trunkline.open_gates(u.id));
+  return query select w.tenant_id, w.since, w.since > v_now - interval '3 seconds' from trunkline.watched as w where w.tenant_id = any (v_open);
+end $$;
+
+-- Sets the bit that lets moves ask whether the tenant is watched. False: somebody holds the rows, and it is not set.
+create or replace function trunkline.open_gates(p_tenant_id bigint) returns boolean
+language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '200ms' as $$
+begin
+  if not exists (select from trunkline.tenant as t where t.tenant_id = p_tenant_id and t.gates & 8 <> 0) then
+    perform trunkline.gate_tenant(p_tenant_id, 8::smallint, true);
+    update trunkline.watched as w set since = trunkline.now() where w.tenant_id = p_tenant_id;
+  end if;
+  return true;
+exception when lock_not_available or deadlock_detected then
+  return false;
 end $$;
 
 -- Transactions that may have looked before a tenant was watched, and can still commit moves without events. A first watcher waits until
--- those that were there when it began are gone. Every look takes this lock, and keeps it until its transaction ends.
+-- those that were there when it began are gone. Every look takes a lock on one of the two tables, and keeps it until its transaction ends.
 create or replace function trunkline.lookers() returns text[]
 language sql volatile security definer set search_path = pg_catalog, pg_temp as $$
   select coalesce(array_agg(distinct l.virtualtransaction), '{}') from pg_locks as l
-   where l.relation = 'trunkline.watched'::regclass and l.database = (select d.oid from pg_database as d where d.datname = current_database())
+   where l.relation in ('trunkline.watched'::regclass, 'trunkline.queue'::regclass) and l.database = (select d.oid from pg_database as d where d.datname = current_database())
      and l.mode = 'AccessShareLock' and l.pid is distinct from pg_backend_pid()
 $$;
 
@@ -50,6 +67,18 @@ begin
     perform trunkline.tell_readers(p_tenant_id);
   end if;
   return true;
+end $$;
+
+-- What follows the insert of jobs whose queues have gates, or that have traits of limits: events first, then limits.
+create or replace function trunkline.after_made(p_tenant_id bigint, p_ids uuid[], p_made uuid[], p_ord bigint, p_rules integer) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  if p_rules & 8 <> 0 and trunkline.is_watched(p_tenant_id) then
+    perform trunkline.note(p_tenant_id, 'queued', p_made);
+  end if;
+  if p_rules & ~8 <> 0 then
+    perform trunkline.enter_limits(p_tenant_id, p_ids, p_made, p_ord, p_rules & ~8);
+  end if;
 end $$;
 
 -- Events of a settled flush: what became of each job, by the words of people. Handed back or put off, it is queued again.

@@ -132,6 +132,17 @@ begin
   return v_gone;
 end $$;
 
+-- Forgets a tenant that nobody watches any more. Its gates last, and only where nobody says it is watched meanwhile: the row is locked.
+create or replace function trunkline.close_gates(p_tenant_id bigint) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '200ms' as $$
+begin
+  delete from trunkline.watched as w where w.tenant_id = p_tenant_id and w.until < trunkline.now() - interval '1 hour';
+  if found then
+    perform trunkline.gate_tenant(p_tenant_id, 8::smallint, false);
+  end if;
+exception when lock_not_available or deadlock_detected then null;
+end $$;
+
 -- The duty, part of the minute's round: empties the slot whose turn is tomorrow (its day was the one before yesterday), and forgets
 -- tenants that nobody watches any more. A lock that does not come at once is for the next minute.
 create or replace function trunkline.sweep_events() returns integer
@@ -141,7 +152,7 @@ declare
   v_gone integer := 0;
   v_is_empty boolean;
 begin
-  delete from trunkline.watched as w where w.until < trunkline.now() - interval '1 hour';
+  perform trunkline.close_gates(w.tenant_id) from trunkline.watched as w where w.until < trunkline.now() - interval '1 hour';
   execute format('select not exists (select from trunkline.%I)', 'event_' || v_slot) into v_is_empty;
   if not v_is_empty then
     execute format('lock table trunkline.%I in access exclusive mode', 'event_' || v_slot);
