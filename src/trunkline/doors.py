@@ -14,6 +14,7 @@ from trunkline.engine import RemoteWork
 from trunkline.errors import InvalidSetting
 from trunkline.gateway.services import Services
 from trunkline.jobtypes import RESERVED
+from trunkline.realtime import Stream
 from trunkline.store import Signals, Store
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ async def open_gateway(
     services: Services,
     store: Store,
     signals: Signals,
+    stream: Stream,
     *,
     host: str | None,
     port: int | None,
@@ -45,7 +47,13 @@ async def open_gateway(
     mode = mode or mode_of(settings, is_embedded=is_embedded)
     await prepare(store, mode)
     gateway = Gateway(
-        services, Customers(store), Revocations(store), RemoteWork(store, signals, services.sealing), signals.subscribe, reserved=RESERVED
+        services,
+        Customers(store),
+        Revocations(store),
+        RemoteWork(store, signals, services.sealing),
+        signals.subscribe,
+        stream,
+        reserved=RESERVED,
     )
     server = Server(
         gateway,

@@ -257,7 +257,7 @@ async def test_a_reader_that_stops_is_cut_and_its_memory_returns(app, server, ba
     deaf.transport.pause_reading()
     (session,) = engine.sockets.values()
     for _ in range(60):
-        server.gateway.audience.tell(tenant_id, _large())
+        server.gateway.audience._hear([_large(tenant_id)])
         await asyncio.sleep(0)
     await until(lambda: server.gateway.connections == 0 and not engine.sockets, "the deaf client is out")
 
