@@ -39,17 +39,28 @@ async def open_gateway(
         InvalidSetting: the extra is not installed, the address cannot be used, or the test token is live in production.
     """
     try:
+        from trunkline.auth.users import Users
         from trunkline.gateway import Gateway
         from trunkline.gateway.server import Server
+        from trunkline.gateway.watching import JobsDialect
     except ModuleNotFoundError as error:
         raise InvalidSetting(f"the gateway needs the package {error.name!r}. Install it: pip install 'trunkline[server]'") from error
     settings = services.settings
     mode = mode or mode_of(settings, is_embedded=is_embedded)
     await prepare(store, mode)
+    customers, revocations = Customers(store), Revocations(store)
+    jobs = JobsDialect(
+        services,
+        customers,
+        revocations,
+        stream,
+        users=Users(store, settings).principal,
+        anonymous=settings.tenant if mode == "development" else None,
+    )
     gateway = Gateway(
         services,
-        Customers(store),
-        Revocations(store),
+        customers,
+        revocations,
         RemoteWork(store, signals, services.sealing),
         signals.subscribe,
         stream,
@@ -57,6 +68,7 @@ async def open_gateway(
     )
     server = Server(
         gateway,
+        jobs,
         host or settings.host,
         settings.port if port is None else port,
         settings,

@@ -31,6 +31,8 @@ ALIASES: dict[str, tuple[str, float | None]] = {
     "JOB_TIMEOUT_MINUTES": ("JOB_TIMEOUT", 60.0),
     "WEBSOCKET_PORT": ("PORT", None),
     "WEBSOCKET_CORS_ORIGIN": ("CORS_ORIGINS", None),
+    "WEBSOCKET_PING_INTERVAL": ("PING_INTERVAL", 0.001),
+    "WEBSOCKET_PING_TIMEOUT": ("PING_TIMEOUT", 0.001),
 }
 SECRET: dict[str, Any] = {"secret": True}  # never printed: not in messages, not by `config show`, not in the repr
 UNUSED = {"PGBOSS_ARCHIVE_COMPLETED_AFTER_SECONDS": "finished jobs are never moved to an archive; TRUNKLINE_RETENTION alone decides"}
@@ -67,6 +69,8 @@ class Settings(BaseModel):
     host: str = Field("127.0.0.1", min_length=1, max_length=255, description="address the gateway listens on")
     port: int = Field(3000, ge=0, le=65535, description="0: any free one")
     cors_origins: str = Field("", max_length=10_000, description="comma list of origins whose pages may connect; *: every page")
+    ping_interval_s: float = Field(25.0, ge=0.1, le=300, description="pings to watchers of /socket.io")
+    ping_timeout_s: float = Field(60.0, ge=0.1, le=300, description="... and how long an answer may take")
     websocket_only: bool = Field(False, description="whether Socket.IO is spoken over WebSockets only, without polling")
     trusted_proxies: str = Field("", max_length=10_000, description="comma list of addresses or networks whose X-Forwarded-For is believed")
     address_connections: int = Field(5000, ge=1, le=1_000_000, description="sockets one address may hold")

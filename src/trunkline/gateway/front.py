@@ -1,4 +1,4 @@
-"""Which door a request comes to: `/ws/raw`, `/ws`; everything else is not found.
+"""Which door a request comes to: `/ws/raw`, `/ws`, `/socket.io`; everything else is not found.
 
 Always true: `/ws/raw` is looked at before `/ws`; a foreign page's request is refused before anything of it is read.
 Called by: server.

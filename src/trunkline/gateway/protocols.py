@@ -54,6 +54,11 @@ class WebSockets(WebSocketsSansIOProtocol):
         finally:
             self._abort_soon()
 
+    def start_keepalive(self) -> None:
+        """Ping the plain WebSocket; Socket.IO has pings of its own, at intervals of its own."""
+        if self.scope["path"].removesuffix("/") == "/ws/raw":
+            super().start_keepalive()
+
     def keepalive_timeout(self) -> None:
         """The client did not answer a ping."""
         super().keepalive_timeout()

@@ -23,13 +23,16 @@ from trunkline.gateway.gateway import Gateway, GatewayStopped
 from trunkline.gateway.origins import DEVELOPMENT, Origins
 from trunkline.gateway.protocols import Http, WebSockets
 from trunkline.gateway.socketio.server import Server as SocketIo
+from trunkline.gateway.watching import JobsDialect
 from trunkline.settings import Settings
 from trunkline.wire.text import MAX_BYTES
 
 PING_S = 5.0
 
 
-def applications(gateway: Gateway, settings: Settings, *, is_development: bool, websocket_only: bool) -> tuple[Front, dict[str, SocketIo]]:
+def applications(
+    gateway: Gateway, jobs: JobsDialect, settings: Settings, *, is_development: bool, websocket_only: bool
+) -> tuple[Front, dict[str, SocketIo]]:
     """The ASGI application, and the Socket.IO servers in it by path."""
     addresses = Addresses(settings.address_connections, settings.address_unknown, settings.address_connect_rate)
     origins = Origins([*settings.origins, *(DEVELOPMENT if is_development else ())])
@@ -41,7 +44,15 @@ def applications(gateway: Gateway, settings: Settings, *, is_development: bool, 
             ping_timeout_s=PING_S,
             allows=origins.allows_environ,
             websocket_only=websocket_only,
-        )
+        ),
+        "/socket.io": SocketIo(
+            {"/jobs": jobs},
+            addresses,
+            ping_s=settings.ping_interval_s,
+            ping_timeout_s=settings.ping_timeout_s,
+            allows=origins.allows_environ,
+            websocket_only=websocket_only,
+        ),
     }
     return Front(gateway, addresses, origins, socketio), socketio
 
@@ -60,6 +71,7 @@ class Server:
     def __init__(
         self,
         gateway: Gateway,
+        jobs: JobsDialect,
         host: str,
         port: int,
         settings: Settings,
@@ -67,10 +79,11 @@ class Server:
         is_development: bool = False,
         shares_port: bool = False,
     ) -> None:
-        self.gateway, self._host, self._port, self._settings = gateway, host, port, settings
+        self.gateway, self.jobs = gateway, jobs
+        self._host, self._port, self._settings = host, port, settings
         self._shares_port = shares_port
         self._front, self.socketio = applications(
-            gateway, settings, is_development=is_development, websocket_only=settings.websocket_only or shares_port
+            gateway, jobs, settings, is_development=is_development, websocket_only=settings.websocket_only or shares_port
         )
         self._server: _Quiet | None = None
         self._task: asyncio.Task[None] | None = None
@@ -95,6 +108,7 @@ class Server:
         except BaseException:
             bound.close()
             raise
+        self.jobs.start()
         config = uvicorn.Config(
             self._front,
             http=Http,
@@ -122,6 +136,7 @@ class Server:
         for listener in self._server.servers if self._server is not None else ():
             listener.close()  # a client that comes now finds another gateway, or comes again
         stopped = await self.gateway.stop(timeout_s)
+        self.jobs.stop()
         for socketio in self.socketio.values():
             await socketio.shutdown()
         if self._server is not None and self._task is not None:

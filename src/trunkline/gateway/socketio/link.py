@@ -6,7 +6,7 @@ Called by: server, dialects.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from msgspec import Raw, Struct
@@ -38,7 +38,7 @@ class Dialect(Protocol):
         """A client asks for the namespace, with `auth` as JSON text that nobody has checked. Accept or refuse it; then greet it."""
         ...
 
-    async def answer(self, link: Link, name: str, data: Raw) -> Struct:
+    async def answer(self, link: Link, name: str, data: Raw) -> Struct | Sequence[Struct]:
         """What a call is answered; `data` was checked. Raises nothing."""
         ...
 

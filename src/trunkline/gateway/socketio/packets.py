@@ -8,7 +8,7 @@ Called by: server, engine, members.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import Annotated, Any
 
 import engineio.packet
@@ -68,7 +68,7 @@ def event(namespace: str, name: str, data: Struct | Raw | str, *more: str, key: 
     return Parcel(Packet(EVENT, [name, data, *more], namespace).encode(), key)
 
 
-def answer(namespace: str, number: int, said: Struct) -> Parcel:
+def answer(namespace: str, number: int, said: Struct | Sequence[Struct]) -> Parcel:
     """The answer to event `number` of a client."""
     return Parcel(Packet(ACK, [said], namespace, number).encode())
 

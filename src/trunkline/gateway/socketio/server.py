@@ -136,6 +136,7 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
             self._refuse(link, packet.id, RateLimited(f"{MOST_CALLS} calls of this connection are under way. Wait for their answers."))
 
     async def _answer(self, link: Link, number: int | None, name: str, data: Any) -> None:
+        said: Any
         try:
             said = await link.dialect.answer(link, name, data)
         except Exception as error:
