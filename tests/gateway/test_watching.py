@@ -179,3 +179,65 @@ async def test_a_watcher_whose_token_is_revoked_is_out(app, watch, server):
     await asyncio.sleep(0)
 
     assert 0 == server.jobs._of_tenant.total()
+
+
+async def test_a_stock_client_recovers_on_another_gateway(app, server, trunkline_url):
+    """Also when it had heard nothing before; what it missed comes once, in order, before what is new."""
+    job_id = await app.enqueue("a", {})
+    client = await Node.start("recovery.mjs", f"http://127.0.0.1:{server.port}", f'{{"jobId":"{job_id}"}}')
+    try:
+        await client.saw("subscribed")
+        for round_ in range(2):
+            for session in list(server.socketio["/socket.io"].eio.sockets.values()):
+                session.cut()  # no goodbye
+            await app.stop_gateway(0.0)
+            await client.saw("disconnect", round_ + 1)
+            for n in range(3):
+                await app.updates.emit_job_update(job_id, f"{round_}.{n}")
+            async with Trunkline(settings=app.settings) as other:  # another process would know as little
+                made = await other.start_gateway(port=server.port, mode="development")
+                await client.saw("connect", round_ + 2)
+                await other.updates.emit_job_update(job_id, f"{round_}.new")
+                await client.saw("job:update", (round_ + 1) * 4)
+                for session in list(made.socketio["/socket.io"].eio.sockets.values()):
+                    session.cut()
+                await other.stop_gateway(0.0)
+            server = await app.start_gateway(port=server.port, mode="development")
+            await client.saw("connect", 2 * round_ + 3)
+    finally:
+        await client.stop()
+
+    assert [False, True, True, True, True] == client.seen("connect")
+    assert [f"{round_}.{n}" for round_ in range(2) for n in (0, 1, 2, "new")] == [each["status"] for each in client.seen("job:update")]
+    assert 1 == len(client.seen("subscribed"))
+
+
+async def test_offsets_that_are_forged_or_too_old_recover_nothing(app, server, watch, monkeypatch):
+    """The client is told so by a new pid; what it may not follow it does not get by saying that it did."""
+    from trunkline.gateway import recovery
+
+    job_id = await app.enqueue("a", {}, user_id="bob")
+    stream = await app.stream()
+    (first,) = [await watch({**user("bob"), "recovery": True})]
+    assert (await first.follow(jobId=str(job_id)))["success"]
+    (good,) = (await first.until("recovery", 2))[1:]
+    offset, _, follows = good.partition("~")
+    theirs = recovery.packed([f"job:{job_id}"])
+    assert theirs == follows
+    forged = ["-", "", "~", good + "x", f"{offset}~{follows[:-4]}", f"{offset[:-2]}~{follows}", f"~{follows}", "x" * 4000, f"{offset}~W10x"]
+    told: list[Any] = []
+    monkeypatch.setattr(type(server.socketio["/socket.io"]), "_connect", _spied(type(server.socketio["/socket.io"])._connect, told))
+    for said in (*forged, good):
+        await watch({**user("ann"), "recovery": True, "pid": "mine", "offset": said})
+    await watch({**user("bob"), "recovery": True, "pid": "mine", "offset": good})
+
+    assert ["mine"] == [pid for pid in told if pid == "mine"] and len(forged) + 2 == len(told)
+    assert stream is not None
+
+
+def _spied(connect: Any, told: list[Any]) -> Any:
+    async def spy(self, socket, namespace, auth):
+        await connect(self, socket, namespace, auth)
+        told.append(socket.links[namespace].state.pid)
+
+    return spy

@@ -35,12 +35,16 @@ _progress = msgspec.json.Decoder(_Progress)
 _error = msgspec.json.Decoder(_Error)
 
 
-def parcel_of(told: Event) -> Parcel | None:
-    """An event for all who follow it, encoded once; None: this dialect has no word for it."""
+def parcel_of(told: Event, *more: str) -> Parcel | None:
+    """An event for all who follow it; None: this dialect has no word for it.
+
+    Args:
+        more: what a client that recovers is told besides; then nothing may overtake, so progress has no key.
+    """
     if told.job_id is None:
-        return None if told.batch_id is not None else event(NAMESPACE, told.status, Raw(told.data))  # broadcast
+        return None if told.batch_id is not None else event(NAMESPACE, told.status, Raw(told.data), *more)  # broadcast
     push = _push(told.job_id, told.what, told.status, told.data, told.at)
-    return event(NAMESPACE, push.event, push, key=("progress", told.job_id) if told.what == "progress" else None)
+    return event(NAMESPACE, push.event, push, *more, key=("progress", told.job_id) if told.what == "progress" and not more else None)
 
 
 def line_of(job_id: UUID, entry: HistoryEntry) -> Push:

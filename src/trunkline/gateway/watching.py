@@ -2,7 +2,8 @@
 
 Always true: what a client may follow comes from its principal: a user follows own jobs and the own user room, a token with scope `watch`
 and an administrator whatever their tenant has; all else is "not found". A room's name is made here from ids. An answer to
-`subscribe:jobs` is given once everything that commits from then on will be told. A token that is over cuts its sockets.
+`subscribe:jobs` is given once everything that commits from then on will be told. A token that is over cuts its sockets. A client that
+asked for recovery and comes back in time gets each event that it missed once, before what is new; else it is told that it did not recover.
 Called by: gateway.server. Calls: auth, realtime.
 """
 
@@ -10,19 +11,23 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from secrets import token_urlsafe
 from uuid import UUID
 
 from msgspec import Raw, Struct
 
 from trunkline.auth import Customers, Principal, Revocations
 from trunkline.errors import Forbidden, NotFound, RateLimited, TrunklineError, Unauthenticated
+from trunkline.gateway import recovery
 from trunkline.gateway.gateway import INVALID, MOST_CONNECTIONS, MOST_OF_TENANT
 from trunkline.gateway.services import Services
 from trunkline.gateway.socketio.link import Link
+from trunkline.gateway.socketio.packets import Parcel, event
 from trunkline.gateway.socketio.sockets import TOO_SLOW
-from trunkline.gateway.telling import line_of, parcel_of
-from trunkline.realtime import ALL_JOBS, EVERYONE, Event, Rooms, Stream, job_room, user_room
+from trunkline.gateway.telling import NAMESPACE, line_of, parcel_of
+from trunkline.realtime import ALL_JOBS, EVERYONE, Event, Replayed, Rooms, Stream, job_room, user_room
 from trunkline.wire import Push, Refusal, decode_handshake, decode_watch
 from trunkline.wire.updates import History, Subscribed, SubscribeJobs, UnsubscribeJobs
 
@@ -31,9 +36,18 @@ Users = Callable[[object], Awaitable[Principal]]
 
 @dataclass(slots=True, eq=False)
 class _Watcher:
-    """A client that was let in. `rooms`: what it asked to follow -> what it follows."""
+    """A client that was let in.
+
+    Attributes:
+        rooms: what it asked to follow -> what it follows.
+        pid: of one that asked for recovery; `follows` stands at the end of its offsets.
+        held: what is new while it is still told what it missed.
+    """
 
     principal: Principal
+    pid: str | None = None
+    follows: str | None = None
+    held: list[Event] | None = None
     rooms: dict[str, str] = field(default_factory=dict)
     over: list[Callable[[], None]] = field(default_factory=list)
 
@@ -90,9 +104,13 @@ class JobsDialect:
         watcher = link.state = _Watcher(principal)
         self._of_tenant[tenant_id] += 1
         watcher.over = [self._stream.watch(tenant_id), self._revocations.watch(principal, lambda: self._cut(link))]
-        self._rooms.join(link, tenant_id, EVERYONE)
         link.known()
-        link.accept()
+        wish = recovery.asked(auth)
+        if not wish.recovery:
+            self._rooms.join(link, tenant_id, EVERYONE)
+            link.accept()
+        elif not (wish.pid and wish.offset and await self._recovered(link, watcher, wish.pid, wish.offset)):
+            await self._begin(link, watcher)
 
     async def answer(self, link: Link, name: str, data: Raw) -> Struct | list[Push]:
         """Carry out one call."""
@@ -126,6 +144,55 @@ class JobsDialect:
             for end in watcher.over:
                 end()
 
+    # -- recovery ----------------------------------------------------------------------------
+
+    async def _begin(self, link: Link, watcher: _Watcher) -> None:
+        """Let in a client that may recover later; from now on, also if it never hears anything else."""
+        with suppress(TrunklineError):  # the database is slow: then its first offset is one that cannot be resumed
+            await self._stream.ready(watcher.principal.tenant_id)
+        if link.is_open:
+            watcher.pid = token_urlsafe(18)
+            self._rooms.join(link, watcher.principal.tenant_id, EVERYONE)
+            link.accept(pid=watcher.pid)
+            self._mark(link, watcher)
+
+    async def _recovered(self, link: Link, watcher: _Watcher, pid: str, said: str) -> bool:
+        """Whether the client is again where it was, and has all that it missed."""
+        tenant_id = watcher.principal.tenant_id
+
+        def join() -> None:
+            watcher.held = []
+            for room in places if link.is_open else ():
+                self._rooms.join(link, tenant_id, room)
+
+        try:
+            offset, calls = recovery.taken_apart(said)
+            rooms = {call.room: await self._room(watcher, call) for call in calls}
+            places = {EVERYONE, *rooms.values()}
+            found = await self._stream.replay(tenant_id, offset, places, join=join)
+        except (ValueError, TrunklineError):
+            found = None
+        held, watcher.held = watcher.held, None
+        if not isinstance(found, Replayed) or not link.is_open:
+            self._rooms.leave_all(link)
+            return False
+        watcher.rooms, watcher.pid = rooms, pid
+        link.accept(pid=pid)
+        watcher.follows = recovery.packed(watcher.rooms)
+        for missed in found.events:
+            self._tell(link, missed, {})
+        self._mark(link, watcher, found.offset)
+        for new in held or ():
+            self._tell(link, new, {})
+        return True
+
+    def _mark(self, link: Link, watcher: _Watcher, offset: str | None = None) -> None:
+        """Give a client that may recover the offset of what it follows now."""
+        if watcher.pid is not None:
+            watcher.follows = recovery.packed(watcher.rooms)
+            here = self._stream.offset(watcher.principal.tenant_id) if offset is None else offset
+            link.post(event(NAMESPACE, recovery.MARK, recovery.joined(here, watcher.follows)))
+
     # -- calls -------------------------------------------------------------------------------
 
     async def _join(self, link: Link, watcher: _Watcher, call: SubscribeJobs) -> Subscribed:
@@ -135,12 +202,14 @@ class JobsDialect:
         if link.is_open:
             self._rooms.join(link, tenant_id, room)
             watcher.rooms[call.room] = room
+            self._mark(link, watcher)
         return Subscribed(success=True, room=call.room, message=f"Subscribed to {call.room}")
 
     def _leave(self, link: Link, watcher: _Watcher, call: SubscribeJobs) -> Subscribed:
         room = watcher.rooms.pop(call.room, None)
         if room is not None and room not in watcher.rooms.values():
             self._rooms.leave(link, watcher.principal.tenant_id, room)
+        self._mark(link, watcher)
         return Subscribed(success=True, room=call.room, message=f"Unsubscribed from {call.room}")
 
     async def _room(self, watcher: _Watcher, call: SubscribeJobs) -> str:
@@ -188,11 +257,23 @@ class JobsDialect:
     # -- telling -----------------------------------------------------------------------------
 
     def _hear(self, burst: Sequence[Event]) -> None:
-        for event in burst:
-            members = tuple(self._rooms.members(event))  # one that reads too slowly leaves while it is told
-            if members and (parcel := parcel_of(event)) is not None:
-                for link in members:
-                    link.post(parcel)
+        for told in burst:
+            encoded: dict[str, Parcel | None] = {}
+            for link in tuple(self._rooms.members(told)):  # one that reads too slowly leaves while it is told
+                watcher: _Watcher | None = link.state
+                if watcher is not None and watcher.held is not None:
+                    watcher.held.append(told)
+                else:
+                    self._tell(link, told, encoded)
+
+    def _tell(self, link: Link, told: Event, encoded: dict[str, Parcel | None]) -> None:
+        """Encoded once for all who are told the same; `encoded` remembers."""
+        watcher: _Watcher | None = link.state
+        end = "" if watcher is None or watcher.pid is None else recovery.joined(told.offset, watcher.follows)
+        if end not in encoded:
+            encoded[end] = parcel_of(told, end) if end else parcel_of(told)
+        if (parcel := encoded[end]) is not None:
+            link.post(parcel)
 
     def _cut(self, link: Link) -> None:
         link.disconnect()
