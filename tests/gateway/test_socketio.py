@@ -179,3 +179,32 @@ async def test_calls_past_the_bound_of_a_socket_are_refused_not_kept(app, server
     await client.close()
 
     assert {None, "rate_limited"} == set(codes) and codes.count("rate_limited") <= 2
+
+
+async def test_an_event_to_a_room_is_encoded_once_and_put_into_each_mailbox(app, server, monkeypatch):
+    """Through the library's own way to say it; who left the room or the namespace is not told."""
+    from trunkline.gateway.socketio import packets
+
+    io = server.socketio["/ws"]
+    clients = [SocketIoClient(["websocket"]) for _ in range(4)]
+    for client in clients:
+        await client.open(f"http://127.0.0.1:{server.port}", {"customerToken": TEST_TOKEN})
+        await client.pushed("client_ready")
+    sids = [client.io.get_sid() for client in clients]
+    for sid in sids[:3]:
+        await io.enter_room(sid, "blue")
+    await io.leave_room(sids[2], "blue")
+    made, event = [], packets.event
+    monkeypatch.setattr(packets, "event", lambda *args, **how: made.append(args) or event(*args, **how))
+    await io.emit("paint", {"shade": 3}, room="blue", skip_sid=sids[1])
+    await io.emit("paint", {"shade": 4}, room="blue")
+    await io.emit("end", {})
+    for client in clients:
+        await client.pushed("end")
+    seen = [[paint["shade"] for paint in client.pushes.get("paint", ())] for client in clients]
+    for client in clients:
+        await client.close()
+    await until(lambda: not io.eio.sockets, "all are gone")
+
+    assert [[3, 4], [4], [], []] == seen and 3 == len(made)
+    assert ({}, {}, {}, {}) == (io.manager._members, io.manager._rooms_of, io.manager._sockets, io.manager._sids)

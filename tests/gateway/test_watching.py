@@ -235,6 +235,24 @@ async def test_offsets_that_are_forged_or_too_old_recover_nothing(app, server, w
     assert stream is not None
 
 
+async def test_one_socket_follows_so_much_and_no_more(app, server, watch):
+    """And what it asks about jobs takes few of the database's connections."""
+    _, plain = await Tokens(app.store).create(await app.tenant_id(None), scopes=("watch",))
+    greedy, other = await watch({"customerToken": plain}), await watch({"customerToken": plain})
+    answers = [
+        answer for n in range(0, 1200, 200) for answer in await asyncio.gather(*(greedy.follow(userId=f"u{i}") for i in range(n, n + 200)))
+    ]
+    asked = asyncio.gather(*(greedy.follow(jobId=str(new_id())) for _ in range(200)))
+    assert (await other.follow())["success"]
+    found = await asked
+    await greedy.io.disconnect()
+    await until(lambda: server.jobs._of_tenant.total() == 1, "it is gone")
+
+    assert 999 == sum(answer["success"] for answer in answers)  # and the room of everybody
+    assert "1000 rooms" in answers[-1]["message"] and {"not found"} == {answer["message"] for answer in found}
+    assert 1 == len(server.jobs._rooms._rooms)
+
+
 def _spied(connect: Any, told: list[Any]) -> Any:
     async def spy(self, socket, namespace, auth):
         await connect(self, socket, namespace, auth)

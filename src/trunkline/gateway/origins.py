@@ -19,21 +19,24 @@ class Origins:
     def __init__(self, listed: Iterable[str]) -> None:
         self._listed = frozenset(each.rstrip("/").lower() for each in listed)
 
-    def allows(self, origin: str | None, host: str | None, scheme: str) -> bool:
-        """Whether a request with this Origin, sent to `scheme`://`host`, is heard."""
+    def allows(self, origin: str | None, host: str | None) -> bool:
+        """Whether a request with this Origin, sent to `host`, is heard. A proxy may have ended TLS, so either scheme is our own."""
         if origin is None:
             return True
         said = origin.lower()
-        own = "https" if scheme in ("https", "wss") else "http"
-        return "*" in self._listed or said in self._listed or (host is not None and said == f"{own}://{host.lower()}")
+        return (
+            "*" in self._listed
+            or said in self._listed
+            or (host is not None and said in (f"https://{host.lower()}", f"http://{host.lower()}"))
+        )
 
     def allows_scope(self, scope: Mapping[str, Any]) -> bool:
         """The same for an ASGI scope; two Origin headers are none of ours."""
         headers = scope.get("headers", ())
         origins = [value.decode("latin-1") for name, value in headers if name.lower() == b"origin"]
         hosts = [value.decode("latin-1") for name, value in headers if name.lower() == b"host"]
-        return len(origins) < 2 and self.allows(origins[0] if origins else None, hosts[0] if hosts else None, scope.get("scheme", "http"))
+        return len(origins) < 2 and self.allows(origins[0] if origins else None, hosts[0] if hosts else None)
 
     def allows_environ(self, origin: str | None, environ: Mapping[str, Any]) -> bool:
         """The same in the words of the Socket.IO library, which answers the CORS headers by it."""
-        return self.allows(origin, environ.get("HTTP_HOST"), environ["asgi.scope"].get("scheme", "http"))
+        return self.allows(origin, environ.get("HTTP_HOST"))

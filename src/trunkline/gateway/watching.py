@@ -9,6 +9,7 @@ Called by: gateway.server. Calls: auth, realtime.
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -21,7 +22,7 @@ from msgspec import Raw, Struct
 from trunkline.auth import Customers, Principal, Revocations
 from trunkline.errors import Forbidden, NotFound, RateLimited, TrunklineError, Unauthenticated
 from trunkline.gateway import recovery
-from trunkline.gateway.gateway import INVALID, MOST_CONNECTIONS, MOST_OF_TENANT
+from trunkline.gateway.gateway import INVALID, MOST_AT_ONCE, MOST_CONNECTIONS, MOST_OF_TENANT
 from trunkline.gateway.services import Services
 from trunkline.gateway.socketio.link import Link
 from trunkline.gateway.socketio.packets import Parcel, event
@@ -74,6 +75,7 @@ class JobsDialect:
         self._users, self._anonymous = users, anonymous
         self._rooms: Rooms[Link] = Rooms()
         self._of_tenant: Counter[int] = Counter()
+        self._turns: dict[int, asyncio.Semaphore] = {}
         self._unsubscribe: Callable[[], None] = lambda: None
 
     def start(self) -> None:
@@ -140,7 +142,11 @@ class JobsDialect:
         self._rooms.leave_all(link)
         if watcher is not None:
             link.state = None
-            self._of_tenant[watcher.principal.tenant_id] -= 1
+            tenant_id = watcher.principal.tenant_id
+            self._of_tenant[tenant_id] -= 1
+            if not self._of_tenant[tenant_id]:
+                del self._of_tenant[tenant_id]
+                self._turns.pop(tenant_id, None)
             for end in watcher.over:
                 end()
 
@@ -227,7 +233,8 @@ class JobsDialect:
     async def _own(self, watcher: _Watcher, job_id: UUID) -> None:
         """Return when the watcher may see this job; whose it is else is not said."""
         try:
-            job = await self._services.get(job_id, tenant=watcher.principal.tenant)
+            async with self._turn(watcher):
+                job = await self._services.get(job_id, tenant=watcher.principal.tenant)
         except NotFound:
             raise NotFound("not found") from None
         if not watcher.sees_all and job.user_id != watcher.principal.user_id:
@@ -235,8 +242,13 @@ class JobsDialect:
 
     async def _history(self, watcher: _Watcher, call: History) -> list[Push]:
         await self._own(watcher, call.job_id)
-        lines = await self._services.updates.get_job_history(call.job_id, call.limit, tenant=watcher.principal.tenant)
+        async with self._turn(watcher):
+            lines = await self._services.updates.get_job_history(call.job_id, call.limit, tenant=watcher.principal.tenant)
         return [line_of(call.job_id, line) for line in lines]
+
+    def _turn(self, watcher: _Watcher) -> asyncio.Semaphore:
+        """Each look takes a database connection for itself: a tenant has so many of them."""
+        return self._turns.setdefault(watcher.principal.tenant_id, asyncio.Semaphore(MOST_AT_ONCE))
 
     async def _principal(self, auth: str | None) -> Principal:
         said = decode_handshake(auth if auth is not None else "{}")
