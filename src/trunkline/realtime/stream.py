@@ -203,6 +203,9 @@ class Stream:
                 await future
         except TimeoutError:
             raise TimedOut(f"events could not be read within {within_s:g} s. Try again.") from None
+        finally:
+            with suppress(ValueError):
+                tenant.waiting.remove(future)  # it was given up
 
     # -- the one reader ------------------------------------------------------------------
 
@@ -331,6 +334,7 @@ class Stream:
 
 def _answer(tenant: _Tenant, waiting: Iterable[asyncio.Future[None]]) -> None:
     for future in waiting:
-        tenant.waiting.remove(future)
+        with suppress(ValueError):
+            tenant.waiting.remove(future)
         if not future.done():
             future.set_result(None)
