@@ -27,14 +27,15 @@ ALLOWED: dict[str, set[str]] = {
     "engine": WORDS | {"store"},
     "connections": WORDS | {"store"},
     "jobtypes": WORDS | {"engine", "connections"},
+    "realtime": WORDS | {"store"},
     "wire": {"model", "errors"},
     "auth": {"store", "model", "errors", "settings"},
-    "gateway": WORDS | {"engine", "auth", "wire"},
+    "gateway": WORDS | {"engine", "realtime", "auth", "wire"},
     "testing": EVERYTHING,
     "measure": EVERYTHING,
     "cli": EVERYTHING,
-    "app": EVERYTHING - {"*"} | WORDS | {"store", "engine", "embedded", "connections", "jobtypes", "auth", "gateway", "doors"},
-    "doors": WORDS | {"store", "engine", "auth", "gateway", "jobtypes"},
+    "app": EVERYTHING - {"*"} | WORDS | {"store", "engine", "realtime", "embedded", "connections", "jobtypes", "auth", "gateway", "doors"},
+    "doors": WORDS | {"store", "engine", "realtime", "auth", "gateway", "jobtypes"},
     "": EVERYTHING,
 }
 
