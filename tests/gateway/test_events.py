@@ -76,3 +76,13 @@ async def test_what_is_said_to_a_job_is_heard_by_its_tenant_only(app, server, jo
     await until(lambda: not watched.count, "nobody watches it any more")
 
     assert ["client_ready"] == theirs.order
+
+
+async def test_a_gateway_alone_keeps_history(app, server):
+    """Where no worker runs, nobody else makes partitions and empties slots."""
+
+    async def was_kept() -> bool:
+        return bool(await app.store.fetchval("select last_run_at is not null from trunkline.duty where name = 'history'"))
+
+    await until(was_kept, "the duty was done")
+    assert server.gateway.connections == 0

@@ -16,7 +16,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import structlog
@@ -25,6 +25,7 @@ from trunkline.errors import TimedOut, TrunklineError
 from trunkline.realtime.event import Event, Replayed, TooOld
 from trunkline.realtime.offsets import UNUSABLE, Position, Snapshot
 from trunkline.realtime.rooms import selection
+from trunkline.realtime.telling import BURST, Reveal, Teller, as_stored, is_all
 from trunkline.store import Store, events
 from trunkline.store.events import From, Told
 
@@ -32,13 +33,10 @@ POLL_S = 1.0  # the net for lost signals
 REFRESH_S = 15.0  # how often a process says what it watches; the database keeps it for the recovery window and a minute
 SETTLE_S = 1.0  # for moves that looked before a tenant was watched: past this, somebody's long transaction is not waited for
 READY_S = 5.0
-BURST = 500  # events of a tenant at a time, and MOST_BYTES of data
-MOST_BYTES = 8_388_608  # as in sql read_events()
 TENANTS_AT_ONCE = 50
 MOST_REPLAYED = 1000
 log = structlog.get_logger("trunkline.stream")
 Hear = Callable[[Sequence[Event]], None]
-Reveal = Callable[[int, str, Sequence[UUID], str], str]
 Subscribe = Callable[[Callable[[str, list[str]], None]], Callable[[], None]]
 
 
@@ -57,11 +55,6 @@ class _Tenant:
     waiting: list[asyncio.Future[None]] = field(default_factory=list)
 
 
-def as_stored(_: int, __: str, ___: Sequence[UUID], text: str) -> str:
-    """Results as the database has them."""
-    return text
-
-
 class Stream:
     """One per process. `start`, `watch` tenants, `subscribe` hearers, `stop`.
 
@@ -71,7 +64,7 @@ class Stream:
     """
 
     def __init__(self, store: Store, subscribe: Subscribe, *, window_s: float = 120.0, reveal: Reveal = as_stored) -> None:
-        self._store, self._subscribe, self._window_s, self._reveal = store, subscribe, window_s, reveal
+        self._store, self._subscribe, self._window_s, self._teller = store, subscribe, window_s, Teller(reveal)
         self._tenants: dict[int, _Tenant] = {}
         self._hearers: list[Hear] = []
         self._wake = asyncio.Event()
@@ -181,10 +174,10 @@ class Stream:
             while place.seen != place.upto:
                 where = From(tenant_id, place.seen.text, place.upto.text, place.seq)
                 read = await events.read(self._store, [where], limit=BURST, job_ids=job_ids, user_ids=user_ids)
-                missed += self._events(read.told, place)
+                missed += self._teller.events(read.told, place)
                 if len(missed) > limit:
                     return TooOld(f"more than {limit} events were missed.")
-                if _is_all(read.told):
+                if is_all(read.told):
                     break
                 place = replace(place, seq=read.told[-1].seq)
         return Replayed(missed, here.offset())
@@ -210,6 +203,9 @@ class Stream:
                 await future
         except TimeoutError:
             raise TimedOut(f"events could not be read within {within_s:g} s. Try again.") from None
+        finally:
+            with suppress(ValueError):
+                tenant.waiting.remove(future)  # it was given up
 
     # -- the one reader ------------------------------------------------------------------
 
@@ -319,8 +315,8 @@ class Stream:
             return
         if tenant.is_whole:
             place = Position(place.upto, here, at)
-        burst = self._events(told, place)
-        if _is_all(told):
+        burst = self._teller.events(told, place)
+        if is_all(told):
             tenant.place, tenant.is_whole = Position(place.upto, place.upto, place.at), True
             tenant.is_dirty = tenant.is_dirty or place.upto != here  # amid a burst nothing newer was read
         else:
@@ -335,50 +331,10 @@ class Stream:
             except Exception:
                 log.exception("stream.hearer_failed")
 
-    def _events(self, told: Sequence[Told], place: Position) -> list[Event]:
-        prefix = place.prefix
-        return [self._event(each, place.offset(each.seq) if prefix else UNUSABLE) for each in told]
-
-    def _event(self, told: Told, offset: str) -> Event:
-        data = told.data or "null"
-        is_batch = told.what == "batch_completed"
-        if told.what == "completed" and not told.is_said and told.job_id is not None and told.kind is not None:
-            data = self._revealed(told, told.job_id, told.kind, data)
-        return Event(
-            tenant_id=told.tenant_id,
-            offset=offset,
-            what=told.what,
-            status=status_of(told.what, told.status),
-            data=data.encode(),
-            at=told.at.astimezone(UTC),
-            job_id=None if is_batch else told.job_id,
-            batch_id=told.job_id if is_batch else None,
-            attempt=told.attempt,
-            queue=told.queue,
-            kind=told.kind,
-            user_id=told.user_id,
-            is_said=told.is_said,
-        )
-
-    def _revealed(self, told: Told, job_id: UUID, kind: str, data: str) -> str:
-        try:
-            return self._reveal(told.tenant_id, kind, [job_id, *([told.source] if told.source else [])], data)
-        except Exception:
-            log.exception("stream.not_revealed", job_id=str(job_id))  # one result must not keep everything else from being told
-            return "null"
-
-
-def status_of(what: str, status: str | None) -> str:
-    """The word for people."""
-    return status or {"progress": "in_progress", "batch_completed": "completed"}.get(what, what)
-
-
-def _is_all(told: Sequence[Told]) -> bool:
-    return len(told) < BURST and sum(len(each.data.encode()) for each in told if each.data) < MOST_BYTES
-
 
 def _answer(tenant: _Tenant, waiting: Iterable[asyncio.Future[None]]) -> None:
     for future in waiting:
-        tenant.waiting.remove(future)
+        with suppress(ValueError):
+            tenant.waiting.remove(future)
         if not future.done():
             future.set_result(None)

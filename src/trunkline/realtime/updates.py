@@ -7,7 +7,6 @@ Called by: app (as an attribute), handlers, doors.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -15,7 +14,7 @@ from trunkline.errors import InvalidInput, NotFound
 from trunkline.model import as_uuid
 from trunkline.model.payload import encode
 from trunkline.realtime.event import HistoryEntry
-from trunkline.realtime.stream import status_of
+from trunkline.realtime.telling import Reveal, status_of
 from trunkline.settings import Settings
 from trunkline.store import Store, events
 
@@ -45,7 +44,7 @@ class Updates:
     `reveal`: as of Stream.
     """
 
-    def __init__(self, reach: Reach, reveal: Callable[[int, str, Sequence[UUID], str], str]) -> None:
+    def __init__(self, reach: Reach, reveal: Reveal) -> None:
         self._reach, self._reveal = reach, reveal
 
     async def emit_job_update(

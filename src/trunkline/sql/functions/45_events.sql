@@ -145,7 +145,7 @@ begin
   select t.tenant_id, e.seq, e.what, e.is_said, e.job_id, e.attempt, q.name, k.name, e.user_id, e.status, e.data, e.happened_at, e.source, null
     from unnest(p_tenant_ids, p_froms::pg_snapshot[], p_tos::pg_snapshot[], p_afters) with ordinality as t (tenant_id, seen, upto, after, n)
    cross join lateral (
-     select x.*, sum(octet_length(x.data::text)) over (order by x.seq) - octet_length(x.data::text) as before
+     select x.*, sum(coalesce(octet_length(x.data::text), 0)) over (order by x.seq) - coalesce(octet_length(x.data::text), 0) as before
        from (select f.seq, f.what, f.is_said, f.job_id, f.attempt, f.queue_id, f.kind_id, f.user_id, f.status, f.happened_at, d.data, d.source
                from (select n.* from (
                        select e.* from trunkline.event as e where e.tenant_id = t.tenant_id and e.xid >= pg_snapshot_xmax(t.seen)
@@ -157,7 +157,7 @@ begin
               cross join lateral trunkline.event_data(t.tenant_id, f.job_id, f.attempt, f.what, f.is_said, f.data) as d) as x) as e
     left join lateral (select q.name from trunkline.queue as q where q.tenant_id = t.tenant_id and q.queue_id = e.queue_id limit 1) as q on true
     left join lateral (select k.name from trunkline.kind as k where k.tenant_id = t.tenant_id and k.kind_id = e.kind_id limit 1) as k on true
-   where e.before is null or e.before < 8388608
+   where e.before < 8388608
    order by t.n, e.seq;
 end $$;
 
