@@ -80,7 +80,7 @@ class JobsDialect:
 
     def start(self) -> None:
         """Begin to tell."""
-        self._unsubscribe = self._stream.subscribe(self._hear)
+        self._unsubscribe = self._stream.subscribe(self.hear)
 
     def stop(self) -> None:
         """Tell nothing more."""
@@ -268,7 +268,8 @@ class JobsDialect:
 
     # -- telling -----------------------------------------------------------------------------
 
-    def _hear(self, burst: Sequence[Event]) -> None:
+    def hear(self, burst: Sequence[Event]) -> None:
+        """A burst of the stream: to everybody who follows."""
         for told in burst:
             encoded: dict[str, Parcel | None] = {}
             for link in tuple(self._rooms.members(told)):  # one that reads too slowly leaves while it is told
