@@ -179,6 +179,7 @@ class Trunkline(Operations, Declarations):
             sealing=self.sealing,
         )
         await self._worker.start()
+        await self.privacy.seal_kept()
         return self._worker
 
     async def stop_worker(self, timeout_s: float | None = None) -> Stopped:
