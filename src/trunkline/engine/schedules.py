@@ -8,7 +8,7 @@ Part of the application: `app.schedules`.
 from __future__ import annotations
 
 import builtins
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import islice
@@ -144,6 +144,15 @@ class Schedules:
         return (await schedules.run(await self._app.open(), await self._app.known_tenant_id(tenant), name))[0]
 
     # -- declared by code --------------------------------------------------------------
+
+    def declared_count(self) -> int:
+        """How many `@app.schedule` noted so far, for `keep_only`."""
+        return len(self._declared)
+
+    def keep_only(self, before: int, unwanted: Collection[str] | None) -> None:
+        """Forget what was declared since `before`: all of it (None), or what makes jobs of these kinds. Their handlers were not taken."""
+        later = [] if unwanted is None else [one for one in self._declared[before:] if one[-1]() not in unwanted]
+        self._declared[before:] = later
 
     def declare(self, registry: Registry, cron: str | None, what: dict[str, Any]) -> Callable[[Any], Any]:
         """`@app.schedule`: note it for `keep_declared`. The kind is that of the decorated handler, whichever stands above."""
