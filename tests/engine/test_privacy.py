@@ -22,6 +22,12 @@ OLD, NEW = Fernet.generate_key().decode(), Fernet.generate_key().decode()
 SECRET = {"card": "4111 1111 1111 1111", "password": "hunter2"}
 
 
+class Card(msgspec.Struct):
+    """A payload with one value that may be."""
+
+    brand: Literal["visa"]
+
+
 @asynccontextmanager
 async def application(url: str, keys: str | None = OLD, **overrides: Any):
     """An application with these keys on one database."""
@@ -540,9 +546,6 @@ def test_settings_do_not_show_their_keys():
 
 async def test_an_error_about_a_payload_that_does_not_fit_says_where_and_no_value(trunkline_url):
     """Errors are stored in plain text."""
-
-    class Card(msgspec.Struct):
-        brand: Literal["visa"]
 
     async with application(trunkline_url) as app:
 
