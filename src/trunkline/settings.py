@@ -61,6 +61,8 @@ class Settings(BaseModel):
     env: Literal["development", "production"] | None = None
     host: str = Field("127.0.0.1", min_length=1, max_length=255, description="address the gateway listens on")
     port: int = Field(3000, ge=0, le=65535, description="0: any free one")
+    metrics_port: int | None = Field(None, ge=0, le=65535, description="where Prometheus reads; unset: nowhere; 0: any free port")
+    metrics_host: str = Field("127.0.0.1", min_length=1, max_length=255, description="address of METRICS_PORT")
     jwt_secret: str | None = Field(None, min_length=32, max_length=4096, repr=False, json_schema_extra=SECRET)
     jwt_audience: str | None = Field(None, min_length=1, max_length=500)
     jwt_issuer: str | None = Field(None, min_length=1, max_length=500)

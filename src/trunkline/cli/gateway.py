@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from trunkline.cli import show
-from trunkline.cli.options import Json
+from trunkline.cli.options import Json, MetricsPort
 from trunkline.cli.run import carry_out, leave
 
 if TYPE_CHECKING:
@@ -23,13 +23,15 @@ if TYPE_CHECKING:
 def gateway(
     host: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Unset: TRUNKLINE_HOST.", show_default=False)] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="0: any free one. Unset: TRUNKLINE_PORT.", show_default=False)] = None,
+    metrics_port: MetricsPort = None,
     as_json: Json = False,
 ) -> None:
     """Let programs send jobs and work on them over WebSocket, with a token. Ctrl-C stops it: workers may report what they have."""
-    leave(carry_out(_serve(host, port, as_json=as_json), as_json=as_json))
+    leave(carry_out(_serve(host, port, metrics_port, as_json=as_json), as_json=as_json))
 
 
-async def _serve(host: str | None, port: int | None, *, as_json: bool) -> int:
+async def _serve(host: str | None, port: int | None, metrics_port: int | None, *, as_json: bool) -> int:
+    from trunkline.cli import welcome
     from trunkline.cli.interrupts import Interrupts, Stopped
     from trunkline.cli.reach import LOG_LEVEL
     from trunkline.cli.voice import Voice
@@ -42,6 +44,7 @@ async def _serve(host: str | None, port: int | None, *, as_json: bool) -> int:
         interrupts = stack.enter_context(Interrupts())
         try:
             app, mode = await interrupts.unless_asked(_open(settings, stack, voice))
+            await interrupts.unless_asked(welcome.metrics(app, metrics_port, voice))
             server = await interrupts.unless_asked(app.start_gateway(mode=mode))
         except Stopped:
             voice.say("Stopped before everything was up.")

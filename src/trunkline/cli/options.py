@@ -72,6 +72,10 @@ Options = Annotated[
         "--option", metavar="NAME=VALUE", help="An option of the jobs: retry_limit=5, timeout=2m, user_id=u1, ...", show_default=False
     ),
 ]
+MetricsPort = Annotated[
+    int | None,
+    typer.Option(min=0, max=65535, help="Where Prometheus reads; 0: any free one. Unset: TRUNKLINE_METRICS_PORT.", show_default=False),
+]
 JobIds = Annotated[list[str], typer.Argument(metavar="ID", help="Job ids.")]
 JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id.")]
 Timeout = Annotated[float | None, typer.Option(parser=seconds, metavar="90|5m|2h", help="Give up after this long.", show_default=False)]
