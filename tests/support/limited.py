@@ -40,6 +40,15 @@ select 'a trait that belongs to leases', w.job_id::text, w.traits::text
 union all
 select 'in a line and given a time', d.job_id::text, '' from trunkline.deferred as d where d.limiter_id is not null and (d.run_at is not null or d.reason <> 'limited')
 union all
+select 'a job with a key or a promise where claims do not look', w.job_id::text, w.traits::text
+  from (select tenant_id, queue_id, job_id, traits from trunkline.ready union all select tenant_id, queue_id, job_id, traits from trunkline.deferred
+        union all select tenant_id, queue_id, job_id, traits from trunkline.lease) as w
+  join trunkline.queue as q on (q.tenant_id, q.queue_id) = (w.tenant_id, w.queue_id) where w.traits & 112 <> 0 and q.gates & 1 = 0
+union all
+select 'a limiter that claims do not look at', l.limiter_id::text, l.scope
+  from trunkline.limiter as l join trunkline.queue as q on q.tenant_id = l.tenant_id and (l.scope = 'kind' or l.scope = 'queue' and q.queue_id = l.owner_id)
+ where q.gates & 1 = 0
+union all
 select 'ordering key with two leases', o.key, count(*)::text
   from trunkline.ordering as o join trunkline.lease as e on (e.tenant_id, e.job_id) = (o.tenant_id, o.job_id) group by o.tenant_id, o.queue_id, o.key having count(*) > 1"""
 
