@@ -210,3 +210,11 @@ async def test_a_template_is_not_deleted_under_a_schedule_that_is_just_being_sav
 
     with pytest.raises(asyncpg.PostgresError, match="makes the jobs of the schedule 's'"):
         await deletion
+
+
+async def test_the_view_shows_templates_and_who_uses_them(app, nightly):
+    """For people at psql."""
+    await app.schedules.create("s", template=nightly, every=60)
+    row = await app.store.fetchrow("select name, kind, options ->> 'queue' as queue, schedules from trunkline.templates")
+
+    assert ("nightly", "build-report", "slow", 1) == tuple(row)

@@ -92,3 +92,9 @@ language sql security definer set search_path = pg_catalog, pg_temp as $$
   select trunkline.enqueue(t.kind, t.payload, t.options, p_tenant)
     from trunkline.expand_template(trunkline.tenant_id(p_tenant), p_name, p_payload, p_options) as t
 $$;
+
+-- What people read: each template, and how many schedules make jobs of it.
+create or replace view trunkline.templates with (security_invoker = true) as
+select t.tenant_id, t.name, t.kind, t.payload, t.options, t.updated_at,
+       (select count(*) from trunkline.schedule as s where s.tenant_id = t.tenant_id and s.template = t.name) as schedules
+  from trunkline.template as t;
