@@ -178,3 +178,20 @@ async def test_the_way_around_for_callbacks_is_no_way_around_for_others(trunklin
             await conn.execute("select trunkline.enqueue('plain', '{}')")
 
             assert not await conn.fetchval("select current_setting('trunkline.accepted_before', true)")
+
+
+async def test_nobody_can_say_that_their_payload_was_accepted_before(trunkline_url):
+    """The setting is anybody's to set: it says where to look, and only a batch that is just calling back counts. Quotas alike."""
+    async with application(trunkline_url, None) as app:
+        tenant_id = await app.tenant_id(None)
+        await privacy.seal_kind(app.store, tenant_id, "charge", 1)
+        await app.limits.quota(queued=0)
+        async with app.batches.open(on_success=new_job("plain", {})) as batch:
+            for said in ("on", f"{tenant_id} {batch.id}", "1 x", f"{tenant_id} {batch.id}; drop"):
+                for kind, refusal in (("charge", "TL009"), ("plain", "TL006")):
+                    async with app.store.connection() as conn:
+                        with pytest.raises(asyncpg.PostgresError) as error:
+                            async with conn.transaction():
+                                await conn.execute("select set_config('trunkline.accepted_before', $1, true)", said)
+                                await conn.execute("select trunkline.enqueue($1, '{}')", kind)
+                    assert refusal == error.value.sqlstate
