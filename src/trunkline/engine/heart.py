@@ -46,7 +46,7 @@ class Listener(Protocol):
         """These queues have jobs."""
         ...
 
-    def cancel_requested(self, fences: Sequence[tuple[UUID, int]]) -> None:
+    def cancel_requested(self, leases: Sequence[tuple[int, UUID, int]]) -> None:
         """Somebody wants these attempts to end."""
         ...
 
@@ -179,8 +179,8 @@ class Heart:
         for listener in self._listeners:
             if tick.work:
                 listener.has_work(tick.work)
-            if tick.cancels:
-                listener.cancel_requested([(UUID(job_id), int(attempt)) for job_id, attempt in (c.split(" ") for c in tick.cancels)])
+            if tick.wanted:
+                listener.cancel_requested(tick.cancelled)
         self.ticked.set()
         return self._next_due_in_s(tick)
 

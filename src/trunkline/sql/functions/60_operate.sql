@@ -71,7 +71,7 @@ begin
      where l.tenant_id = p_tenant_id and l.job_id = any (p_job_ids)
     returning l.job_id, l.attempt, l.session_id
   loop
-    perform pg_notify(trunkline.channel(), 'cancel ' || v_lease.session_id || ' ' || v_lease.job_id || ' ' || v_lease.attempt);
+    perform pg_notify(trunkline.channel(), 'cancel ' || v_lease.session_id || ' ' || v_lease.job_id || ' ' || v_lease.attempt || ' ' || p_tenant_id);   -- older code reads the first three
     return next v_lease.job_id;
   end loop;
 end $$;
