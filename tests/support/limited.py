@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
 from tests.support.queue import Queue
 from trunkline.model import Claimed
 from trunkline.store import Store, limits
+from trunkline.testing import DatabaseClock
 
 WRONG = """
 select 'running' as what, l.limiter_id::text as which, format('%s of %s, slots %s of %s', l.promised, l.running, s.promised, s.running) as how
@@ -77,3 +79,33 @@ async def ordered(queue: Queue, count: int, key: str = "o", **options: Any) -> l
 def ids(claimed: list[Claimed]) -> list[UUID]:
     """Their job ids, in order."""
     return [job.job_id for job in claimed]
+
+
+BUSY_DUTIES = """update trunkline.duty set next_run_at = '-infinity', last_run_at = null
+ where name in ('rescue', 'deadlines', 'limits', 'limits_gone', 'batches')"""
+LEFT = """select 'ready' as home, job_id::text, traits, null as limiter_id from trunkline.ready
+union all select reason, job_id::text, traits, limiter_id from trunkline.deferred union all select 'lease', job_id::text, traits, null from trunkline.lease"""
+
+
+async def drain(clock: DatabaseClock, queues: Sequence[Queue], *, rounds: int = 400) -> None:
+    """Everybody else is quiet: open what the tests pause, and run what there is until nothing lives. AssertionError: something is stranded."""
+    store, tenant_id = queues[0].store, queues[0].tenant_id
+    for scope, name in (("key", "two"), ("kind", "work"), ("queue", "play"), ("tenant", None), ("key", "rated")):
+        await limits.pause(store, tenant_id, scope, name, False)  # type: ignore[arg-type]
+    for queue in queues:
+        queue.session_id = await queue.session(1e9)
+    for _ in range(rounds):
+        await clock.forward(10)
+        await store.fetch(BUSY_DUTIES)
+        await queues[0].tick(ttl_s=1e9)
+        for queue in queues:
+            while claimed := await queue.claim(20):
+                await queue.complete(*claimed)
+        assert [] == await wrongs(store)
+        failed = await store.fetch("select job_id from trunkline.ordering as o join trunkline.outcome as e using (tenant_id, job_id)")
+        for row in failed:
+            await limits.skip_ordered(store, tenant_id, row[0])
+        if not await store.fetch(LEFT):
+            return
+    left = await store.fetch(LEFT)
+    raise AssertionError(f"stranded: {[tuple(row) for row in left][:10]}")
