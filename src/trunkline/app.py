@@ -17,6 +17,7 @@ from trunkline.engine import (
     Declarations,
     Enqueued,
     Flows,
+    Gauges,
     Heart,
     Hooks,
     Limits,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from trunkline.gateway import GatewayStopped
     from trunkline.gateway.server import Server
     from trunkline.jobtypes.plugins import PlugIn
+    from trunkline.observe.scrape import Scrape
 
 
 class Trunkline(Operations, Declarations):
@@ -65,6 +67,7 @@ class Trunkline(Operations, Declarations):
         self.retention = Retention(self)
         self.tenants = Tenants(self)
         self.updates = Updates(self, self.privacy.reveal_result)
+        self.gauges = Gauges(self, lag_s=lambda: None if self._worker is None or self._presence is None else self._presence[1].lag_s)
         self._store: Store | None = None
         self._producer: Producer | None = None
         self._embedded: EmbeddedServer | None = None
@@ -76,6 +79,7 @@ class Trunkline(Operations, Declarations):
         self._background: list[asyncio.Task[None]] = []
         self._worker: Worker | None = None
         self._server: Server | None = None
+        self._scrape: Scrape | None = None
 
     # -- handlers ----------------------------------------------------------------
 
@@ -122,6 +126,9 @@ class Trunkline(Operations, Declarations):
     async def close(self) -> None:
         """Stop a worker that runs, then close every connection and the embedded server (if this process is its last user)."""
         await self.stop_gateway()
+        if self._scrape is not None:
+            await asyncio.to_thread(self._scrape.close)
+            self._scrape = None
         if self._worker is not None:
             await self.stop_worker()
         if self._producer is not None:
@@ -185,6 +192,7 @@ class Trunkline(Operations, Declarations):
             sealing=self.sealing,
         )
         await self._worker.start()
+        await self.privacy.seal_kept()
         return self._worker
 
     async def stop_worker(self, timeout_s: float | None = None) -> Stopped:
@@ -193,6 +201,24 @@ class Trunkline(Operations, Declarations):
         if worker is None:
             return Stopped(0, 0, 0)
         return await worker.stop(self.settings.shutdown_timeout_s if timeout_s is None else timeout_s)
+
+    async def start_metrics(self, *, host: str | None = None, port: int | None = None) -> int:
+        """Open a port where Prometheus reads this process's counters and the gauges; the port. Call it before `start_worker`, whose attempts are counted.
+
+        Args:
+            host, port: None: TRUNKLINE_METRICS_HOST and TRUNKLINE_METRICS_PORT, else any free port of the loopback address.
+        Raises:
+            InvalidSetting: the address cannot be used.
+        """
+        from trunkline.doors import open_scrape
+
+        if self._scrape is not None:
+            raise InvalidInput(f"this application serves metrics already, at port {self._scrape.port}.")
+        settings = self.settings
+        asked = (settings.metrics_port or 0) if port is None else port
+        await self.open()
+        self._scrape = open_scrape(self.hooks, self.gauges, host or settings.metrics_host, asked)
+        return self._scrape.port
 
     async def start_gateway(
         self, *, host: str | None = None, port: int | None = None, mode: Mode | None = None, shares_port: bool = False

@@ -89,6 +89,23 @@ def declare(app: Trunkline, journal: Journal, **policy: Any) -> None:
         return done(job)
 
 
+def declare_secret(app: Trunkline, journal: Journal) -> None:
+    """`secret {card, gate?}`: an encrypted kind that keeps its payload in a checkpoint, fails once, and answers the payload."""
+
+    @app.job("secret", encrypt=True, retry_delay=0.05, retry_backoff=False, retry_limit=20, timeout=120)
+    async def secret(job: Job, payload: Any) -> Any:
+        journal.note("started", job.id, job.attempt)
+        kept = await job.last_checkpoint()
+        await job.checkpoint(payload)
+        while "gate" in payload and not Path(payload["gate"]).exists():
+            await asyncio.sleep(GATE_LOOK_S)
+        if kept is None:
+            journal.note("done", job.id, job.attempt, ending="failed", kind=job.kind)
+            raise RuntimeError("the first attempt fails")
+        journal.note("done", job.id, job.attempt, ending="completed", kind=job.kind)
+        return {"kept": kept}
+
+
 @contextmanager
 def noting_acks(journal: Journal) -> Iterator[None]:
     """While this lasts, each answered report of any worker of this process is journalled."""

@@ -228,10 +228,10 @@ class Runner:
             if not isinstance(error, Exception):
                 log.error("runner.handler_raised", job_id=str(job.id), kind=job.kind, error=repr(error))
 
-    def held_as(self, fences: Sequence[tuple[UUID, int]]) -> list[Job]:
-        """The attempts held here under these (job, attempt): of several tenants perhaps, as an id is unique within its tenant only."""
-        wanted = set(fences)
-        return [job for job in (*self._waiting, *self._running) if job.fence in wanted]
+    def held_as(self, leases: Sequence[tuple[int, UUID, int]]) -> list[Job]:
+        """The attempts held here under these (tenant, job, attempt)."""
+        wanted = set(leases)
+        return [job for job in (*self._waiting, *self._running) if (job.tenant_id, job.id, job.attempt) in wanted]
 
     def stop(self, reason: str) -> int:
         """Stop all attempts, because they were lost or released; how many."""

@@ -32,6 +32,7 @@ from trunkline.engine.sealing import Sealing
 from trunkline.errors import InvalidSetting, TrunklineError, Unflushed
 from trunkline.observe.counts import Counts
 from trunkline.store import Signals, Store, privacy, tenants, work
+from trunkline.store.sessions import lease_of
 from trunkline.store.work import Settled
 
 LINES_EVERY_S = 2.0  # how soon a queue of a new tenant is noticed by handlers that serve all
@@ -93,7 +94,6 @@ class Worker:
         )
         self._tasks: list[asyncio.Task[None]] = []
         self._unsubscribe: list[Any] = []
-        self._cancelling: set[asyncio.Task[None]] = set()
         self._stopped: Stopped | None = None
         self._gc = gc.get_threshold()
 
@@ -177,22 +177,9 @@ class Worker:
         """The tick found jobs."""
         self._fetcher.found_by_poll(queue_ids)
 
-    def cancel_requested(self, fences: Sequence[tuple[UUID, int]]) -> None:
-        """Stop those of these attempts that are meant: an id is its tenant's own, and neither signal nor tick says whose it is."""
-        if found := self._runner.held_as(fences):
-            task = asyncio.create_task(self._cancel(found))
-            self._cancelling.add(task)
-            task.add_done_callback(self._cancelling.discard)
-
-    async def _cancel(self, found: list[Job]) -> None:
-        for tenant_id in {job.tenant_id for job in found}:
-            jobs = [job for job in found if job.tenant_id == tenant_id]
-            try:
-                wanted = await work.cancel_wanted(self._store, tenant_id, [job.id for job in jobs])
-            except TrunklineError as error:
-                log.warning("worker.cancel_not_read", error=str(error))  # the next tick says it again
-                continue
-            self._runner.stop_these("cancelled", [job for job in jobs if job.fence in wanted])
+    def cancel_requested(self, leases: Sequence[tuple[int, UUID, int]]) -> None:
+        """Stop these attempts."""
+        self._runner.stop_these("cancelled", self._runner.held_as(leases))
 
     def session_over(self) -> None:
         """Every lease may be somebody else's: stop all handlers and start afresh."""
@@ -203,7 +190,7 @@ class Worker:
     def _heard(self, word: str, arguments: list[str]) -> None:
         if word == "cancel":
             if int(arguments[0]) == self._heart.session_id:
-                self.cancel_requested([(UUID(arguments[1]), int(arguments[2]))])
+                self.cancel_requested([lease] if (lease := lease_of(arguments[1:])) is not None else [])
         elif word == "due":
             self._heart.tick_in(float(arguments[0]))
         else:

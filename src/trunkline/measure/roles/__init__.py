@@ -18,6 +18,7 @@ ROLES: dict[str, Role] = {
     "work": workers.work,
     "answer": workers.answer,
     "hold": workers.hold,
+    "share": workers.share,
     "enqueue": producers.enqueue,
     "enqueue_single": producers.enqueue_single,
     "feed": producers.feed,
