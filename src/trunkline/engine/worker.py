@@ -75,7 +75,7 @@ class Worker:
         _check_keys(registry, sealing)
         self._told = Told(hooks.observers) if hooks.observers else None
         self._reporter = Reporter(store, sealing)
-        self._acker = Acker(store, self._done if self._told is None else self._done_and_told)
+        self._acker = Acker(store, self._done, self._completed) if self._told is None else Acker(store, self._done_and_told)
         self._pools = Pools(threads=min(concurrency, 256), processes=min(concurrency, os.cpu_count() or 1))
         self._runner = Runner(
             store,
@@ -215,6 +215,10 @@ class Worker:
             log.warning("worker.lease_lost", job_id=str(job.id), attempt=job.attempt, kind=job.kind)
         elif what == "failed":
             log.error("worker.job_failed", job_id=str(job.id), attempt=job.attempt, kind=job.kind)
+
+    def _completed(self, jobs: list[Job]) -> None:
+        """`_done` of the completed ones of a flush: most jobs, so they are counted together."""
+        self.counts.completed(jobs)
 
     def _done_and_told(self, job: Job, what: str, settled: Settled | None) -> None:
         self._done(job, what, settled)
