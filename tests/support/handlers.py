@@ -109,14 +109,19 @@ def declare_secret(app: Trunkline, journal: Journal) -> None:
 @contextmanager
 def noting_acks(journal: Journal) -> Iterator[None]:
     """While this lasts, each answered report of any worker of this process is journalled."""
-    original = Worker._done
+    done, completed = Worker._done, Worker._completed
 
     def noted(self: Worker, job: Job, what: str, settled: Any) -> None:
         journal.note("acked", job.id, job.attempt, what=what)
-        original(self, job, what, settled)
+        done(self, job, what, settled)
 
-    Worker._done = noted  # type: ignore[method-assign]
+    def noted_together(self: Worker, jobs: list[Job]) -> None:
+        for job in jobs:
+            journal.note("acked", job.id, job.attempt, what="completed")
+        completed(self, jobs)
+
+    Worker._done, Worker._completed = noted, noted_together  # type: ignore[method-assign]
     try:
         yield
     finally:
-        Worker._done = original  # type: ignore[method-assign]
+        Worker._done, Worker._completed = done, completed  # type: ignore[method-assign]
