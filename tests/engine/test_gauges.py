@@ -9,6 +9,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.support.until import until
 from trunkline import Job, Metrics, Trunkline
 from trunkline.engine import gauges
 from trunkline.errors import InvalidInput, InvalidSetting
@@ -42,8 +43,13 @@ async def test_a_scrape_shows_queues_storage_and_attempts(app):
     await app.wait(await app.enqueue("work"), 30)
     await app.enqueue("other", run_at=None)
     await app.enqueue("other", delay=3600)
-    app.gauges._looked_at = float("-inf")
-    seen = await scraped(port)
+
+    async def counted():  # an attempt is counted when its report was answered, which may be after the outcome is seen
+        app.gauges._looked_at = float("-inf")
+        answer = await scraped(port)
+        return answer if answer.get("trunkline_jobs_completed_total") else None
+
+    seen = await until(counted, "the attempt is counted")
 
     assert {("default", "other", "ready"): 1, ("default", "other", "scheduled"): 1} == seen["trunkline_jobs_in_queue"]
     assert 0 <= seen["trunkline_queue_oldest_ready_seconds"]["default", "other"] < 60
