@@ -184,11 +184,16 @@ class BatchJob(Struct, rename="camel", frozen=True):
 
 
 class SendBatch(Call, frozen=True):
-    """Put jobs in, all or none of them, to be awaited together."""
+    """Put jobs in, all or none of them, to be awaited together.
+
+    Attributes:
+        batch_id: a client's own, UUIDv7: with it, and an id for each job, the same call may be sent again after a lost answer.
+    """
 
     call = "send_batch"
     scopes = ("send",)
     jobs: Annotated[list[BatchJob], Meta(min_length=1, max_length=MAX_BATCH)]
+    batch_id: UUID | None = None
 
 
 class WaitForBatch(Call, frozen=True):
@@ -201,12 +206,12 @@ class WaitForBatch(Call, frozen=True):
 
 
 class GetJob(Call, frozen=True):
-    """Where a job stands."""
+    """Where a job stands; without its name whichever it has."""
 
     call = "get_job"
     scopes = ("send", "watch")
-    job_name: Name
     job_id: UUID
+    job_name: Name | None = None
 
 
 class CancelJob(Call, frozen=True):
@@ -214,8 +219,8 @@ class CancelJob(Call, frozen=True):
 
     call = "cancel_job"
     scopes = ("send",)
-    job_name: Name
     job_id: UUID
+    job_name: Name | None = None
 
 
 class GetQueueSize(Call, frozen=True):
