@@ -251,6 +251,7 @@ _TYPES: tuple[type[Call], ...] = (
 )
 CALLS: dict[str, type[Call]] = {each.call: each for each in _TYPES}
 _DECODERS = {name: msgspec.json.Decoder(each) for name, each in CALLS.items()}
+_FIELDS = {each: [(field.name, field.encode_name, field.default) for field in msgspec.structs.fields(each)] for each in _TYPES}
 
 
 def decode_call(name: str, data: Raw | bytes | str, *, is_checked: bool = False, max_bytes: int = MAX_BYTES) -> Call | Refusal:
@@ -269,6 +270,12 @@ def decode_call(name: str, data: Raw | bytes | str, *, is_checked: bool = False,
         return Refusal.of(InvalidInput(f"{name}: {in_words(error)}"))
     except TrunklineError as error:
         return Refusal.of(error)
+
+
+def encode_call(call: Call) -> dict[str, object]:
+    """The data of a call as it goes out: what is as by default is not said."""
+    given = ((name, getattr(call, field), default) for field, name, default in _FIELDS[type(call)])
+    return {name: value for name, value, default in given if value is not default and value != default}
 
 
 def in_words(error: msgspec.DecodeError) -> str:
