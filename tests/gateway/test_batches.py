@@ -148,6 +148,20 @@ async def test_a_wait_ends_with_its_connection(server, join):
     assert {} == server.gateway._waits._watches
 
 
+async def test_counts_are_those_of_the_moment(join, worker):
+    """Not of a moment ago, however often one asks."""
+    remote, client = await worker(5), await join()
+    sent = await client.ok("send_batch", jobs=[{"name": "resize"}] * 5)
+    await remote.pushed("work_request", 5)
+    seen = []
+    for job_id in sent["jobIds"]:
+        await remote.ok("job_completed", jobName="resize", jobId=job_id)
+        answers = await client.ask_many([("wait_for_batch", {"batchId": sent["batchId"], "timeoutMs": 0})] * 3)
+        seen += {(answer["completed"], answer["done"]) for answer in answers}
+
+    assert [(n, n == 5) for n in range(1, 6)] == seen
+
+
 async def test_a_batch_of_nothing_new_is_done_at_once(join):
     """All of its jobs were there before."""
     client = await join()

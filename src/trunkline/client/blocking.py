@@ -20,6 +20,7 @@ from trunkline.client.batch import Batch as AsyncBatch
 from trunkline.client.dialing import Token
 from trunkline.client.options import Given
 from trunkline.client.watching import Update
+from trunkline.errors import InvalidInput
 from trunkline.wire.answers import BatchEnded, Job, ScheduleView
 
 T = TypeVar("T")
@@ -83,7 +84,7 @@ class Client:
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
         if self._loop is None:
             work.close()
-            raise RuntimeError("the client is not open: use `with connect(...) as client`.")
+            raise InvalidInput("the client is not open: use `with connect(...) as client`.")
         under_way = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return under_way.result()
@@ -122,7 +123,7 @@ class Client:
             while (update := self._wait(step())) is not None:
                 yield update
         finally:
-            with suppress(RuntimeError):
+            with suppress(InvalidInput):  # it is closed already
                 self._wait(_closed(updates))
 
     def cancel(self, job_id: UUID | str) -> bool:

@@ -248,12 +248,16 @@ class Client:
     async def work(self, *, signals: bool = True) -> None:
         """Work on jobs until `stop`, SIGTERM or Ctrl-C: then take no more, and finish what is started within `stop_timeout`.
 
+        A client that is not open is opened for it: `asyncio.run(client.work())` is a whole program.
+
         Raises:
             Unauthenticated: the token is over. Forbidden: it may not work.
         """
-        self._link  # noqa: B018 - says so when it is not open
-        assert self._parts is not None
-        await self._parts[2].run(self._stop_s, signals=signals)
+        if self._parts is None:
+            async with self:
+                await self.work(signals=signals)
+        else:
+            await self._parts[2].run(self._stop_s, signals=signals)
 
     def stop(self) -> None:
         """End `work`; said again: hand back at once what still runs."""

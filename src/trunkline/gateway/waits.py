@@ -10,7 +10,6 @@ Called by: commands.batches, gateway.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -23,7 +22,6 @@ from trunkline.gateway.services import Services
 from trunkline.model import BatchView
 
 MOST_OF_CONNECTION = 200  # of the 1,000 calls that a socket may have under way
-FRESH_S = 0.25  # counts that many ask for at the same moment are read once
 Turn = Callable[[Principal], AbstractAsyncContextManager[object]]
 
 
@@ -39,7 +37,7 @@ class BatchWaits:
     def __init__(self, services: Services, turn: Turn) -> None:
         self._services, self._turn = services, turn
         self._watches: dict[tuple[int, UUID], _Watch] = {}
-        self._counts: dict[tuple[int, UUID], tuple[float, BatchView]] = {}
+        self._reads: dict[tuple[int, UUID], asyncio.Task[BatchView]] = {}  # that wait for their turns
 
     async def wait(self, connection: Connection, batch_id: UUID, timeout_s: float) -> BatchView:
         """The batch once it is done, or as it stands when the time is over or the connection is.
@@ -79,24 +77,23 @@ class BatchWaits:
 
     async def _ended(self, principal: Principal, batch_id: UUID) -> BatchView:
         batch = await self._counted(principal, batch_id)
-        if batch.is_done:
-            return batch
-        await self._services.ended(batch.tenant_id, batch.id, None)
-        async with self._turn(principal):
-            return await self._services.batches.get(batch_id, tenant=principal.tenant)
+        if not batch.is_done:
+            await self._services.ended(batch.tenant_id, batch.id, None)
+            batch = await self._counted(principal, batch_id)
+        return batch
 
     async def _counted(self, principal: Principal, batch_id: UUID) -> BatchView:
-        """Where it stands, FRESH_S old at the most."""
+        """Where it stands now. Who asks while such a read waits for its turn shares it; never one that has begun."""
         key = (principal.tenant_id, batch_id)
+        if (read := self._reads.get(key)) is None:
+            read = self._reads[key] = asyncio.create_task(self._read(key, principal, batch_id))
+            read.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # whoever asked may have gone
+        return await asyncio.shield(read)
+
+    async def _read(self, key: tuple[int, UUID], principal: Principal, batch_id: UUID) -> BatchView:
         async with self._turn(principal):
-            at, batch = self._counts.get(key, (float("-inf"), None))
-            if batch is None or time.monotonic() - at > FRESH_S:
-                began = time.monotonic()
-                batch = await self._services.batches.get(batch_id, tenant=principal.tenant)
-                if len(self._counts) >= MOST_OF_CONNECTION:
-                    self._counts.clear()
-                self._counts[key] = (began, batch)
-            return batch
+            del self._reads[key]
+            return await self._services.batches.get(batch_id, tenant=principal.tenant)
 
     def _forget(self, key: tuple[int, UUID], watch: _Watch) -> None:
         if self._watches.get(key) is watch:
