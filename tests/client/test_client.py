@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -236,6 +238,14 @@ async def test_the_token_may_come_from_a_function(server, token):
     with pytest.raises(Unauthenticated):
         await connect(f"ws://127.0.0.1:{server.port}", lambda: next(given)).open()
     assert 1 == len(list(given))
+
+
+def test_a_missing_package_is_named():
+    """With the extra that brings it."""
+    code = "import sys; sys.modules['websockets'] = None; import trunkline.client"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert "pip install 'trunkline[client]'" in done.stderr
 
 
 async def test_closing_fails_what_waits(join):

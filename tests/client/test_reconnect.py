@@ -40,16 +40,18 @@ async def test_a_call_whose_answer_was_lost_is_said_again_and_counts_once(server
     sends = [asyncio.create_task(client.send("resize", {"n": n})) for n in range(5)]
     batch = asyncio.create_task(client.batch([("resize", {"n": n}) for n in range(3)]))
     schedule = asyncio.create_task(client.schedule("nightly", "0 3 * * *"))
+    keyed = [asyncio.create_task(client.send("keyed", **{key: "k"})) for key in ("unique_key", "idempotency_key")]
     other = await join()
 
     async def carried_out():
-        return await other.queue_size("resize") == 8 and await other.schedules()
+        return (await other.queue_size("resize"), await other.queue_size("keyed")) == (8, 2) and await other.schedules()
 
     await until(carried_out, "all of it is done")
     switch.is_mute = False
     switch.cut()
     ids = await asyncio.gather(*sends)
 
+    assert None not in await asyncio.gather(*keyed)
     assert (5, 3, "nightly") == (len(set(ids)), len((await batch).job_ids), await schedule)
     assert (8, 2, 3) == (await other.queue_size("resize"), client.connects, (await (await batch).counts()).total)
 

@@ -223,6 +223,35 @@ async def test_stopping_takes_no_more_and_finishes_what_is_started(app, join):
     assert [("completed", 0), ("retrying", 0), ("queued", 0), ("queued", 0)] == [(job.state, job.failures) for job in jobs]
 
 
+async def test_closing_or_cancelling_hands_back_what_runs(app, server, join):
+    """At once, without a failure; nothing more is sent to a client in which nobody works."""
+    client, sender = await join(stop_timeout=0.1), await join()
+    started = []
+
+    @client.worker("hold", concurrency=2)
+    async def hold(job):
+        started.append(job)
+        await asyncio.Event().wait()
+
+    async def handed_back(job_id):
+        job = await app.get(job_id, tenant="customer-001")
+        return (job.state, job.failures) == ("retrying", 0) and not server.gateway.dispatcher.running
+
+    job_id = await sender.send("hold")
+    for how in ("cancel", "close"):
+        work = asyncio.create_task(client.work(signals=False))
+        count = len(started)
+        await until(lambda count=count: len(started) > count, "it runs")
+        if how == "cancel":
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
+        else:
+            await client.close()
+        await until(lambda job_id=job_id: handed_back(job_id), f"it is handed back after {how}")
+        assert not any(connection.seats for connection in server.gateway._in.values())
+    await asyncio.gather(work, return_exceptions=True)
+
+
 async def test_a_worker_can_start_again(join):
     """After it was stopped; two at once in one client are refused, and so is one without handlers."""
     client = await join()

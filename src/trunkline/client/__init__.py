@@ -7,6 +7,13 @@
 It speaks `/ws/raw` (docs/protocol.md) and never imports the server. Programs without an event loop: `trunkline.client.blocking`.
 """
 
+try:
+    import websockets  # noqa: F401 - so that its absence is a sentence
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        "trunkline.client needs the package 'websockets'. Install it: pip install 'trunkline[client]'", name=error.name
+    ) from None
+
 from trunkline.client.batch import Batch
 from trunkline.client.client import Client, connect
 from trunkline.client.job import Job

@@ -84,12 +84,15 @@ class Client:
         return self
 
     async def close(self) -> None:
-        """Disconnect; calls without an answer fail. Twice is once."""
+        """Stop working as `stop` does, then disconnect; calls without an answer fail. Twice is once."""
         if self._parts is not None:
-            link, watching, _ = self._parts
-            self._parts = None
-            await watching.close()
-            await link.close()
+            link, watching, working = self._parts
+            try:
+                await working.close()
+            finally:
+                self._parts = None
+                await watching.close()
+                await link.close()
 
     async def __aenter__(self) -> Self:
         return await self.open()

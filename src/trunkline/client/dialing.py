@@ -15,15 +15,9 @@ from typing import NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
-
-try:
-    from websockets.asyncio.client import ClientConnection
-    from websockets.asyncio.client import connect as open_socket
-    from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
-except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
-        "trunkline.client needs the package 'websockets'. Install it: pip install 'trunkline[client]'", name=error.name
-    ) from None
+from websockets.asyncio.client import ClientConnection
+from websockets.asyncio.client import connect as open_socket
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
 from trunkline.errors import InvalidInput, RateLimited, TrunklineError, Unauthenticated, Unavailable
 from trunkline.wire.pushes import ClientReady

@@ -46,6 +46,8 @@ class Working:
         self._jobs: dict[tuple[UUID, int], Job] = {}
         self._stop = asyncio.Event()
         self._in_a_hurry = asyncio.Event()
+        self._has_ended = asyncio.Event()
+        self._has_ended.set()
         self.is_running = False
         link.on_ready.append(self._came_back)
 
@@ -58,8 +60,8 @@ class Working:
         if self.is_running:
             raise InvalidInput("this client works already. Make another client, or raise concurrency.")
         self.is_running = True
-        self._stop.clear()
-        self._in_a_hurry.clear()
+        for event in (self._stop, self._in_a_hurry, self._has_ended):
+            event.clear()
         try:
             with _on_signals(self.stop) if signals else nullcontext():
                 await asyncio.gather(*map(self._link.submit, map(_registration, self._handlers.values())))
@@ -68,9 +70,12 @@ class Working:
                 stopped.cancel()
                 await self._wind_up(stop_timeout_s)
         finally:
+            if not self._stop.is_set():  # refused, or cancelled: nobody here takes what would still be sent
+                self._goodbyes()
             self.is_running = False
             for job in tuple(self._jobs.values()):
                 self._end(job, "released")
+            self._has_ended.set()
         if self._link.over.done():
             raise self._link.over.result()
 
@@ -80,14 +85,25 @@ class Working:
             self._in_a_hurry.set()
         self._stop.set()
 
+    async def close(self) -> None:
+        """Stop, and let what is handed back be said; the link is closed after this."""
+        self.stop()
+        if not self._link.over.done():
+            await self._has_ended.wait()
+            await self._until_idle(ANSWER_WITHIN_S, hurried=True)
+
+    def _goodbyes(self) -> list[asyncio.Future[Any]]:
+        return [self._link.submit(UnregisterWorker(handler.kind)) for handler in self._handlers.values()]
+
     async def _wind_up(self, timeout_s: float) -> None:
         self._stop.set()
         for handler in self._handlers.values():
             for job in tuple(handler.waiting):
                 self._end(job, "released")
         if not self._link.over.done():
-            goodbyes = [self._link.submit(UnregisterWorker(handler.kind)) for handler in self._handlers.values()]
-            await asyncio.wait(goodbyes, timeout=ANSWER_WITHIN_S)
+            _, unanswered = await asyncio.wait(self._goodbyes(), timeout=ANSWER_WITHIN_S)
+            for goodbye in unanswered:  # another connection, if there comes one, is not registered
+                goodbye.cancel()
             await self._until_idle(timeout_s)
         for job in tuple(self._jobs.values()):
             self._end(job, "released")
@@ -112,8 +128,10 @@ class Working:
         if not self._stop.is_set():
             for handler in self._handlers.values():
                 self._link.submit(_registration(handler))
-        for job in self._jobs.values():
-            if job.task is not None and not job.is_reported:
+        for job in tuple(self._jobs.values()):
+            if job.task is None:  # nobody had started it, so it was handed back when the connection ended
+                self._end(job, "lost")
+            elif not job.is_reported:
                 job.said(_started(job))
 
     # -- what the gateway says -----------------------------------------------------------
