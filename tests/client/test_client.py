@@ -13,6 +13,7 @@ from tests.client.conftest import working
 from tests.support.until import until
 from trunkline.client import connect
 from trunkline.client.options import made_id
+from trunkline.client.watching import MOST_UPDATES, Update, Watch
 from trunkline.errors import (
     BadId,
     Forbidden,
@@ -238,6 +239,26 @@ async def test_the_token_may_come_from_a_function(server, token):
     with pytest.raises(Unauthenticated):
         await connect(f"ws://127.0.0.1:{server.port}", lambda: next(given)).open()
     assert 1 == len(list(given))
+    asked = []
+    with pytest.raises(Unauthenticated):  # ever new ones, none of them good
+        await connect(f"ws://127.0.0.1:{server.port}", lambda: asked.append(1) or f"tl_{len(asked)}").open()
+    assert 2 == len(asked)
+
+
+def test_a_slow_reader_of_a_watch_gets_the_latest_and_the_end():
+    """Its buffer does not grow; after the end comes nothing."""
+    job_id = new_id()
+    watch = Watch(job_id)
+    for n in range(10_000):
+        watch.tell(Update(job_id, "active" if n % 7 else "retry", float(n)))
+        watch.tell(Update(job_id, "active", float(n)))
+    watch.tell(Update(job_id, "completed", result=1))
+    watch.tell(Update(job_id, "active", 5.0))
+    watch.fail(NotFound("gone"))
+    left = list(watch._updates)
+
+    assert len(left) <= MOST_UPDATES + 1
+    assert [9999.0, "completed"] == [left[-2].progress, left[-1].state]
 
 
 def test_a_missing_package_is_named():

@@ -100,35 +100,29 @@ class Link:
 
     async def _run(self, within_s: float) -> None:
         loop = asyncio.get_running_loop()
-        began, refused = loop.time(), ""
-        while True:
-            token = ""
+        began, refused, refused_at = loop.time(), "", -1
+        while not self.over.done():
+            token, at = "", loop.time()
             try:
                 token = await token_now(self._token)
                 if token == refused:
                     raise Unauthenticated("Invalid authentication token")
-                at = loop.time()
-                try:
-                    await self._serve(token)
-                finally:
-                    if self.connects and loop.time() - at > STABLE_S:
-                        self._backoff.reset()
-            except (Unauthenticated, InvalidInput) as error:
-                if isinstance(error, InvalidInput) and self.connects:
-                    log.warning("the gateway's address does not answer as it did: %s", error)
-                elif isinstance(self._token, str) or token == refused or isinstance(error, InvalidInput):
-                    return self._end(error)
-                else:  # a function may have another token by now
-                    refused = token
-                    continue
+                await self._serve(token)
+            except Unauthenticated as error:
+                if isinstance(self._token, str) or token == refused or refused_at == self.connects:
+                    self._end(error)
+                refused, refused_at = token, self.connects  # a function may have another one by now: once
             except TrunklineError as error:
-                if not self.connects and loop.time() - began > within_s:
-                    return self._end(error)
+                if not self.connects and (isinstance(error, InvalidInput) or loop.time() - began > within_s):
+                    self._end(error)
                 log.info("connecting again: %s", error)
             except Exception as error:
                 log.exception("connecting failed")
-                return self._end(Unavailable(f"connecting failed: {error!r}"))
-            await asyncio.sleep(self._backoff.next_s())
+                self._end(Unavailable(f"connecting failed: {error!r}"))
+            if self.connects and loop.time() - at > STABLE_S:
+                self._backoff.reset()
+            if not self.over.done():
+                await asyncio.sleep(self._backoff.next_s())
 
     def _end(self, error: TrunklineError) -> None:
         if not self.over.done():
