@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PIP_QUIET := -qq --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench bench-large bench-peers chaos test-matrix lock format clean
+.PHONY: help run test check bench bench-large bench-peers chaos test-matrix asyncapi lock format clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -17,7 +17,7 @@ run: $(VENV)/run.stamp ## Start everything on an embedded PostgreSQL and watch a
 	@$(BIN)/trunkline up --demo $(if $(ONCE),--once)
 
 test: $(VENV)/dev.stamp ## The test suite, on an embedded PostgreSQL (under 10 minutes on 2 cores)
-	@$(BIN)/python -m pytest -n $${TEST_WORKERS:-3} --dist worksteal -m "not chaos" $(ARGS)
+	@TRUNKLINE_TEST_DIR=$${TRUNKLINE_TEST_DIR-$$(test -w /dev/shm && echo /dev/shm)} $(BIN)/python -m pytest -n $${TEST_WORKERS:-3} --dist worksteal -m "not chaos" $(ARGS)
 
 check: $(VENV)/dev.stamp ## Lint, format check and strict types
 	@$(BIN)/ruff check src tests bench examples
@@ -42,6 +42,9 @@ bench-peers: $(VENV)/run.stamp ## The same measures for pg-boss, graphile-worker
 
 format: $(VENV)/dev.stamp ## Rewrite the code in the house format
 	@$(BIN)/ruff check --fix -q src tests bench examples; $(BIN)/ruff format -q src tests bench examples
+
+asyncapi: $(VENV)/run.stamp ## Write docs/asyncapi.json, the sockets as a document for machines
+	@$(BIN)/python -c 'import json; from importlib.metadata import version; from trunkline.wire.asyncapi import asyncapi; print(json.dumps(asyncapi(version("trunkline")), indent=1))' > docs/asyncapi.json
 
 lock: ## Resolve the lock files again (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links \

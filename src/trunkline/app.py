@@ -35,6 +35,7 @@ from trunkline.engine import (
 from trunkline.errors import InvalidInput, NotFound, WaitTimeout
 from trunkline.model import JobView, NewJob, checked_name
 from trunkline.observe.trace import traceparent
+from trunkline.realtime import Stream, Updates
 from trunkline.settings import Settings
 from trunkline.store import Signals, Store, sessions
 from trunkline.store import migrate as migrations
@@ -63,12 +64,14 @@ class Trunkline(Operations, Declarations):
         self.limits = Limits(self)
         self.retention = Retention(self)
         self.tenants = Tenants(self)
+        self.updates = Updates(self, self.privacy.reveal_result)
         self._store: Store | None = None
         self._producer: Producer | None = None
         self._embedded: EmbeddedServer | None = None
         self._opening = asyncio.Lock()
         self._tenant_ids: dict[str, int] = {}
         self._signals: Signals | None = None
+        self._stream: Stream | None = None
         self._presence: tuple[Signals, Heart, Waiter] | None = None
         self._background: list[asyncio.Task[None]] = []
         self._worker: Worker | None = None
@@ -123,6 +126,9 @@ class Trunkline(Operations, Declarations):
             await self.stop_worker()
         if self._producer is not None:
             await self._producer.close()
+        if self._stream is not None:
+            await self._stream.stop()
+            self._stream = None
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
@@ -201,7 +207,9 @@ class Trunkline(Operations, Declarations):
         if self._server is not None:
             raise InvalidInput("this application runs a gateway already: stop it first.")
         store, is_embedded = await self.open(), self._embedded is not None
-        self._server = await open_gateway(self, store, self._listening(), host=host, port=port, mode=mode, is_embedded=is_embedded)
+        self._server = await open_gateway(
+            self, store, self._listening(), await self.stream(), host=host, port=port, mode=mode, is_embedded=is_embedded
+        )
         return self._server
 
     async def stop_gateway(self, timeout_s: float | None = None) -> GatewayStopped | None:
@@ -215,6 +223,16 @@ class Trunkline(Operations, Declarations):
             self._signals = Signals(self.settings)
             self._background.append(asyncio.create_task(self._signals.run()))
         return self._signals
+
+    async def stream(self) -> Stream:
+        """The reader of committed events of this process, started; see realtime.Stream."""
+        store = await self.open()
+        if self._stream is None:
+            self._stream = Stream(
+                store, self._listening().subscribe, window_s=self.settings.recovery_window_s, reveal=self.privacy.reveal_result
+            )
+        await self._stream.start()
+        return self._stream
 
     async def _present(self) -> tuple[Signals, Heart, Waiter]:
         """The session and the LISTEN connection, for a process that works or waits."""

@@ -14,6 +14,7 @@ from trunkline.engine import RemoteWork
 from trunkline.errors import InvalidSetting
 from trunkline.gateway.services import Services
 from trunkline.jobtypes import RESERVED
+from trunkline.realtime import Stream
 from trunkline.store import Signals, Store
 
 if TYPE_CHECKING:
@@ -21,7 +22,15 @@ if TYPE_CHECKING:
 
 
 async def open_gateway(
-    services: Services, store: Store, signals: Signals, *, host: str | None, port: int | None, mode: Mode | None, is_embedded: bool
+    services: Services,
+    store: Store,
+    signals: Signals,
+    stream: Stream,
+    *,
+    host: str | None,
+    port: int | None,
+    mode: Mode | None,
+    is_embedded: bool,
 ) -> Server:
     """A gateway that listens. Host, port and mode None: as the settings say.
 
@@ -36,7 +45,13 @@ async def open_gateway(
     settings = services.settings
     await prepare(store, mode or mode_of(settings, is_embedded=is_embedded))
     gateway = Gateway(
-        services, Customers(store), Revocations(store), RemoteWork(store, signals, services.sealing), signals.subscribe, reserved=RESERVED
+        services,
+        Customers(store),
+        Revocations(store),
+        RemoteWork(store, signals, services.sealing),
+        signals.subscribe,
+        stream,
+        reserved=RESERVED,
     )
     server = Server(gateway, host or settings.host, settings.port if port is None else port)
     await server.start()

@@ -57,6 +57,10 @@ class Settings(BaseModel):
     encryption_keys: SecretStr | None = Field(None, description="comma list of keys: the first encrypts, all decrypt; never shown")
     secret_fields: str = Field("default", max_length=10_000, description="comma list of payload fields that are refused; off: none")
     jobtypes_off: str = Field("", max_length=10_000, description="comma list of job types that are not declared; all: every plug-in")
+    recovery_window_s: float = Field(
+        120.0, ge=10, le=600, description="how long a client may be away and still get what it missed, seconds"
+    )
+    events_kept_s: float = Field(86400.0, ge=60, le=86400, description="how long what is said about jobs stays in their history, seconds")
     trace_context: bool = Field(True, description="whether a job carries the trace of the span that enqueued it")
     env: Literal["development", "production"] | None = None
     host: str = Field("127.0.0.1", min_length=1, max_length=255, description="address the gateway listens on")

@@ -17,6 +17,7 @@ from tests.support.until import until
 from trunkline import Trunkline
 from trunkline.auth import Tokens
 from trunkline.gateway.server import Server
+from trunkline.settings import Settings
 
 
 class Client:
@@ -150,3 +151,27 @@ async def worker(join: Join) -> Callable[..., Awaitable[Client]]:
         return client
 
     return come
+
+
+@pytest.fixture
+async def elsewhere(trunkline_url: str) -> AsyncIterator[Server]:
+    """Another gateway on the same database."""
+    async with Trunkline(settings=Settings.load({}, database_url=trunkline_url)) as app:
+        yield await app.start_gateway(port=0, mode="development")
+        await app.stop_gateway(1.0)
+
+
+@pytest.fixture
+async def cross(elsewhere: Server) -> AsyncIterator[Callable[..., Awaitable[Client]]]:
+    """A client of the other gateway."""
+    async with AsyncExitStack() as stack:
+
+        async def come(token: str, **query: Any) -> Client:
+            asked = "&".join(f"{name}={value}" for name, value in query.items())
+            url = f"ws://127.0.0.1:{elsewhere.port}/ws/raw?{asked}"
+            client = Client(await connect(url, additional_headers={"Authorization": f"Bearer {token}"}, compression=None))
+            stack.push_async_callback(client.close)
+            await client.pushed("client_ready")
+            return client
+
+        yield come

@@ -7,7 +7,6 @@ import json
 from datetime import UTC, datetime
 
 import pytest
-from msgspec import Raw
 
 from tests.support.until import until
 from trunkline.auth import Tokens
@@ -16,7 +15,7 @@ from trunkline.errors import InvalidSetting
 from trunkline.gateway import raw
 from trunkline.gateway.gateway import MOST_AT_ONCE
 from trunkline.model.job import new_id
-from trunkline.wire.pushes import Completed
+from trunkline.realtime import Event
 
 
 async def test_a_token_in_the_header_or_in_the_first_message_lets_in(dial, token):
@@ -239,15 +238,16 @@ async def test_a_client_that_does_not_read_is_disconnected_and_nobody_waits(app,
     deaf.socket.transport.pause_reading()
     for _ in range(60):
         await client.ok("send_job", name="resize", data={})
-        server.gateway.audience.tell(await app.tenant_id("customer-001"), _large())
+        server.gateway.audience._hear([_large(await app.tenant_id("customer-001"))])
     await until(lambda: server.gateway.connections == 1, "the deaf client is out")
 
     await client.ok("send_job", name="resize", data={})
     deaf.kill()
 
 
-def _large() -> Completed:
-    return Completed(job_name="x", job_id=new_id(), result=Raw(b'"' + b"x" * 200_000 + b'"'), completed_at=datetime.now(UTC))
+def _large(tenant_id: int) -> Event:
+    data = b'"' + b"x" * 200_000 + b'"'
+    return Event(tenant_id, "", "completed", "completed", data, datetime.now(UTC), job_id=new_id(), queue="x")
 
 
 async def test_many_calls_at_once_are_all_answered(join):

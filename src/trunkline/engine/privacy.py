@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -29,6 +29,7 @@ PAGE_BYTES = 4_000_000  # a page that had more is followed by a shorter one
 PAGE_ROWS = (50, 2000)
 PLACES: tuple[What, ...] = ("payload", "result", "checkpoint")
 HIDDEN: Final = {ENVELOPE: "v1"}  # what is shown of a value that cannot be opened here
+HIDDEN_TEXT: Final = f'{{"{ENVELOPE}":"v1"}}'
 NO_KEYS = "TRUNKLINE_ENCRYPTION_KEYS is not set. Set it to the keys that encrypted, the newest first."
 
 
@@ -103,6 +104,15 @@ class Privacy:
         if ENVELOPE not in _keys(job.payload) and ENVELOPE not in _keys(job.result):
             return job
         return replace(job, payload=self._shown(job, "payload", job.payload), result=self._shown(job, "result", job.result))
+
+    def reveal_result(self, tenant_id: int, kind: str, job_ids: Sequence[UUID], text: str) -> str:
+        """A result (JSON text) opened for one of these jobs where this process has the key; {"$encrypted": "v1"} where it cannot be."""
+        if not is_sealed(text):
+            return text
+        with suppress(NotReadable):
+            if self.vault is not None:
+                return self.vault.open(tenant_id, kind, job_ids, "result", text)
+        return HIDDEN_TEXT
 
     async def stop(self, kind: str, *, tenant: str | None = None) -> None:
         """Let plain payloads of a kind in again, from every process that does not declare it encrypted. Jobs that are there stay as they are."""

@@ -25,6 +25,7 @@ from trunkline.engine.faults import fault_of
 from trunkline.engine.fetcher import MAX_CLAIM, Fetcher
 from trunkline.engine.handlers import Handler, Registry
 from trunkline.engine.heart import Heart
+from trunkline.engine.history import History
 from trunkline.engine.line import Line
 from trunkline.engine.reporter import Reporter
 from trunkline.engine.sealing import Sealing
@@ -198,7 +199,8 @@ class RemoteWork:
         await self._heart.start()
         self._heart.listen(self)
         self._unsubscribe = self._signals.subscribe(self._heard)
-        loops = (self._fetcher.run, self._heart.run, self._acker.run, self._reporter.run)
+        keeping = History(self._store, lambda: self._heart.session_id)  # where only gateways run, nobody else makes partitions
+        loops = (self._fetcher.run, self._heart.run, self._acker.run, self._reporter.run, keeping.run)
         self._tasks = [asyncio.create_task(kept_up(loop)) for loop in loops]
 
     def stop_claiming(self) -> None:

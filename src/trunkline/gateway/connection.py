@@ -70,12 +70,14 @@ class Connection:
     Attributes:
         id: `<session>.<secret>`: which gateway it is connected to, and what cannot be guessed; with the same token it resumes.
         wants_events: whether it is told what happens in its tenant.
+        is_let_in: whether it was told so; nothing is said to it before.
     """
 
     id: str
     principal: Principal
     peer: Peer
     wants_events: bool = True
+    is_let_in: bool = False
     is_open: bool = True
     is_cut: bool = False  # its token is over: not even the calls under way are answered
     seats: dict[str, Seat] = field(default_factory=dict)  # by queue name

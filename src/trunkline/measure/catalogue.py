@@ -16,6 +16,7 @@ from trunkline.measure import (
     in_flight_memory,
     per_job,
     pickup,
+    remote_work,
     sustained,
     sustained_pinned,
 )
@@ -46,6 +47,7 @@ MEASURES = (
     Measure((per_job.WAL, per_job.STATEMENTS, per_job.SERVER_CPU, per_job.CLIENT_CPU), per_job.measure),
     Measure(("idle_queries",), idle_queries.measure),
     Measure(("in_flight_memory",), in_flight_memory.measure),
+    Measure((remote_work.CALLS, remote_work.SEND, remote_work.WORK, remote_work.LATENCY), remote_work.measure),
     Measure(("sustained",), sustained.measure),
     Measure(("sustained_pinned_reader",), sustained_pinned.reader),
     Measure(("sustained_pinned_writer",), sustained_pinned.writer),

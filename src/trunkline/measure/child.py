@@ -35,9 +35,13 @@ class Parent:
         sys.stdout.write(json.dumps({"event": event, **values}) + "\n")
         sys.stdout.flush()
 
+    async def order(self) -> str:
+        """Wait for the next one."""
+        return await self._orders.get()
+
     async def expect(self, order: str) -> None:
         """Wait for this order."""
-        word = await self._orders.get()
+        word = await self.order()
         if word != order:
             raise RuntimeError(f"order {word!r}: need {order!r}.")
 

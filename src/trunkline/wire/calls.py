@@ -12,7 +12,7 @@ from typing import Annotated, ClassVar, Literal
 from uuid import UUID
 
 import msgspec
-from msgspec import Meta, Raw, Struct
+from msgspec import Meta, Raw, Struct, field
 
 from trunkline.errors import InvalidInput, TrunklineError, UnknownCall
 from trunkline.model.payload import JsonText
@@ -27,8 +27,20 @@ Key = Annotated[str, Meta(min_length=1, max_length=500)]
 Attempt = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(ge=0, le=YEAR_S)]
 Team = Annotated[int, Meta(ge=1, le=1000)]
-_EMPTY = Raw(b"{}")
 ABSENT = Raw(b"")  # text that was not sent; msgspec has no union of Raw with anything
+
+
+def empty_object() -> Raw:
+    """A payload that was not sent. Made, not shared: msgspec has no schema for a default of this type."""
+    return Raw(b"{}")
+
+
+def _absent() -> Raw:
+    return ABSENT
+
+
+def _no_reason() -> Raw:
+    return Raw(b'"failed"')
 
 
 class Call(Struct, rename="camel", frozen=True):
@@ -73,7 +85,7 @@ class SendJob(Call, frozen=True):
     call = "send_job"
     scopes = ("send",)
     name: Name
-    data: Raw = _EMPTY
+    data: Raw = field(default_factory=empty_object)
     options: JobOptions | None = None
 
 
@@ -84,7 +96,7 @@ class ScheduleJob(Call, frozen=True):
     scopes = ("send",)
     name: Name
     cron_pattern: Annotated[str, Meta(min_length=1, max_length=200)]
-    data: Raw = _EMPTY
+    data: Raw = field(default_factory=empty_object)
     options: ScheduleOptions | None = None
 
 
@@ -154,7 +166,7 @@ class JobProgress(Report, frozen=True, kw_only=True):
     scopes = ("work",)
     progress: Annotated[float, Meta(ge=0, le=100)]
     message: Annotated[str, Meta(max_length=2000)] | None = None
-    data: Raw = ABSENT
+    data: Raw = field(default_factory=_absent)
 
 
 class JobCompleted(Report, frozen=True, kw_only=True):
@@ -162,7 +174,7 @@ class JobCompleted(Report, frozen=True, kw_only=True):
 
     call = "job_completed"
     scopes = ("work",)
-    result: Raw = ABSENT
+    result: Raw = field(default_factory=_absent)
 
 
 class JobFailed(Report, frozen=True, kw_only=True):
@@ -170,7 +182,7 @@ class JobFailed(Report, frozen=True, kw_only=True):
 
     call = "job_failed"
     scopes = ("work",)
-    error: Raw = Raw(b'"failed"')
+    error: Raw = field(default_factory=_no_reason)
     retryable: bool = True
     retry_after: Seconds | None = None
 
@@ -179,7 +191,7 @@ class BatchJob(Struct, rename="camel", frozen=True):
     """One job of a batch."""
 
     name: Name
-    data: Raw = _EMPTY
+    data: Raw = field(default_factory=empty_object)
     options: JobOptions | None = None
 
 
@@ -281,9 +293,9 @@ def encode_call(call: Call) -> dict[str, object]:
 def in_words(error: msgspec.DecodeError) -> str:
     """What a decoder missed, as a sentence with the field's name as it is on the wire."""
     problem, _, place = str(error).partition(" - at `$")
-    field = place.rstrip("`").lstrip(".")
+    where = place.rstrip("`").lstrip(".")
     problem = problem[:1].lower() + problem[1:] if problem[1:2].islower() else problem
-    return f"{field}: {problem}." if field else f"{problem}."
+    return f"{where}: {problem}." if where else f"{problem}."
 
 
 def payload_text(raw: Raw) -> JsonText | None:

@@ -10,13 +10,17 @@ from typing import Annotated, ClassVar, Literal
 from uuid import UUID
 
 import msgspec
-from msgspec import Meta, Raw, Struct
+from msgspec import Meta, Raw, Struct, field
 
 from trunkline.errors import InvalidInput, TrunklineError, UnknownCall
 from trunkline.wire.calls import in_words
 from trunkline.wire.pushes import Push
 from trunkline.wire.refusals import Refusal
 from trunkline.wire.text import MAX_BYTES, checked
+
+
+def _null() -> Raw:
+    return Raw(b"null")
 
 
 class Watch(Struct, rename="camel", frozen=True):
@@ -66,7 +70,7 @@ class JobUpdate(Push, frozen=True, kw_only=True):
     event = "job:update"
     job_id: UUID
     status: Annotated[str, Meta(min_length=1, max_length=100)]
-    data: Raw = Raw(b"null")
+    data: Raw = field(default_factory=_null)
     timestamp: datetime
 
 
@@ -87,7 +91,7 @@ class CompletedUpdate(Push, frozen=True, kw_only=True):
     event = "job:completed"
     job_id: UUID
     status: Literal["completed"] = "completed"
-    result: Raw = Raw(b"null")
+    result: Raw = field(default_factory=_null)
     timestamp: datetime
 
 

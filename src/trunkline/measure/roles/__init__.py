@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from trunkline.measure.roles import floors, producers, workers
+from trunkline.measure.roles import floors, gateways, producers, remotes, workers
 
 Role = Callable[..., Coroutine[Any, Any, None]]  # (parent, url, **arguments)
 
@@ -21,6 +21,8 @@ ROLES: dict[str, Role] = {
     "enqueue": producers.enqueue,
     "enqueue_single": producers.enqueue_single,
     "feed": producers.feed,
+    "gateway": gateways.serve,
+    "remote": remotes.remote,
     "floor_copy": floors.copy,
     "floor_driver": floors.driver,
     "floor_work": floors.work,

@@ -76,7 +76,8 @@ begin
   end loop;
 end $$;
 
--- Sets or clears bits of `gates` of a tenant and all its queues, present and future: 1 = limiters may apply, 2 = paused, 4 = a quota.
+-- Sets or clears bits of `gates` of a tenant and all its queues, present and future: 1 = limiters may apply, 2 = paused, 4 = a quota,
+-- 8 = somebody watches or did.
 -- Bit 1 is never cleared: a queue may have it for limits of its own. The tenant first, as whoever makes a queue locks it.
 create or replace function trunkline.gate_tenant(p_tenant_id bigint, p_bits smallint, p_on boolean) returns boolean
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$

@@ -90,7 +90,9 @@ begin
   update trunkline.batch as b
      set done_at = trunkline.now(), complete_job = coalesce(b.complete_job, v_complete), success_job = coalesce(b.success_job, v_success)
    where b.tenant_id = p_tenant_id and b.batch_id = p_batch_id;
-  perform trunkline.tell_watchers(p_tenant_id, array[p_batch_id]);
+  if trunkline.tell_watchers(p_tenant_id, array[p_batch_id]) then
+    perform trunkline.note_batch(v_batch);
+  end if;
   return true;
 end $$;
 

@@ -25,11 +25,11 @@ begin
   )
   select array_agg(g.job_id), array_agg(g.job_id) filter (where g.traits <> 0), array_agg(g.traits) filter (where g.traits <> 0)
     into v_ended, v_special, v_traits from gone as g;
+  if v_ended is not null and trunkline.tell_watchers(p_tenant_id, v_ended) then
+    perform trunkline.note_ended(p_tenant_id, v_ended, array_fill(3::smallint, array[cardinality(v_ended)]));
+  end if;
   if v_special is not null then
     perform trunkline.after_ended(p_tenant_id, v_special, v_traits, array_fill(3::smallint, array[cardinality(v_special)]));
-  end if;
-  if v_ended is not null then
-    perform trunkline.tell_watchers(p_tenant_id, v_ended);
   end if;
   return v_ended;
 end $$;
@@ -130,6 +130,9 @@ begin
     perform trunkline.rejoin_batches(p_tenant_id, v_children, v_states);
   end if;
   if v_back is not null then
+    if trunkline.is_watched(p_tenant_id) then
+      perform trunkline.note(p_tenant_id, 'queued', v_back);
+    end if;
     perform trunkline.enter_limits(p_tenant_id, v_back, v_back, v_ord, 96);       -- one that was cancelled goes to the end of its ordering key
     perform trunkline.wake(v_queue_ids);
   end if;
