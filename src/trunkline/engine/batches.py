@@ -59,6 +59,7 @@ class Batches:
         on_success: NewJob | str | None = None,
         on_complete: NewJob | str | None = None,
         name: str | None = None,
+        id: UUID | None = None,
         tenant: str | None = None,
         connection: Any = None,
     ) -> BatchSent:
@@ -69,12 +70,13 @@ class Batches:
             on_success: a job, or its kind, to come when all have completed; on_complete: when all have ended, however they did.
                 Its handler finds the counts in `job.batch`. Its id is made when it is sent; it has no key, time or parent.
             name: for people, up to 200 characters.
+            id: your own, UUIDv7; with it, and with ids of your own for the jobs, the same call may be repeated.
             connection: your own connection with a transaction open, as for `enqueue`.
         Raises:
             InvalidInput, InvalidPayload, BadId: names the job by its place, from 0; nothing was written.
         """
         calls = (callback("on_success", on_success), callback("on_complete", on_complete))
-        batch_id = new_id()
+        batch_id = id or new_id()
         children = await checked(jobs, batch_id, self._reach, tenant)
         if len(children) > MOST:
             raise InvalidInput(f"{len(children):,} jobs in one batch: {MOST:,} is the most at once. Open the batch and add them in parts.")

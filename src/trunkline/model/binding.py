@@ -5,6 +5,7 @@
 - One further parameter named `payload` receives the whole payload, validated if it is annotated.
 - Otherwise each parameter is a field of the payload, validated by its annotation; unknown fields are refused unless there
   is a `**kwargs`.
+The same for handlers that run here (engine) and for those of remote workers (client).
 A payload that does not fit raises `Fail` with the field's name: no retry can mend it.
 """
 
@@ -20,7 +21,7 @@ import msgspec
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
 
 from trunkline.errors import InvalidInput
-from trunkline.model import Fail
+from trunkline.model.endings import Fail
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 Bind = Callable[[Any], Arguments]
