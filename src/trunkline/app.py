@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
+from trunkline.connections import Connections
 from trunkline.embedded import EmbeddedServer
 from trunkline.engine import (
     Batches,
@@ -63,6 +64,7 @@ class Trunkline(Operations, Declarations):
         self.limits = Limits(self)
         self.retention = Retention(self)
         self.tenants = Tenants(self)
+        self.connections = Connections(self, self.privacy.vault, self._is_development)
         self._store: Store | None = None
         self._producer: Producer | None = None
         self._embedded: EmbeddedServer | None = None
@@ -208,6 +210,11 @@ class Trunkline(Operations, Declarations):
         """Hand back what no worker started, let the others report, close the port; `timeout_s` None: TRUNKLINE_SHUTDOWN_TIMEOUT."""
         server, self._server = self._server, None
         return None if server is None else await server.stop(self.settings.shutdown_timeout_s if timeout_s is None else timeout_s)
+
+    def _is_development(self) -> bool:
+        from trunkline.auth import mode_of
+
+        return mode_of(self.settings, is_embedded=self._embedded is not None) == "development"
 
     def _listening(self) -> Signals:
         """The LISTEN connection, once the application is open."""

@@ -57,6 +57,13 @@ class Settings(BaseModel):
     encryption_keys: SecretStr | None = Field(None, description="comma list of keys: the first encrypts, all decrypt; never shown")
     secret_fields: str = Field("default", max_length=10_000, description="comma list of payload fields that are refused; off: none")
     jobtypes_off: str = Field("", max_length=10_000, description="comma list of job types that are not declared; all: every plug-in")
+    connection_hosts: str = Field(
+        "", max_length=10_000, description="comma list of hosts, networks and folders that registered URLs may name"
+    )
+    files_dir: str = Field("trunkline-files", min_length=1, description="folder of files that jobs read and write, one per tenant in it")
+    export_max_rows: int = Field(10_000_000, ge=1)
+    export_max_bytes: int = Field(2 * 1024**3, ge=1024)
+    import_max_bytes: int = Field(1024**3, ge=1024)
     trace_context: bool = Field(True, description="whether a job carries the trace of the span that enqueued it")
     env: Literal["development", "production"] | None = None
     host: str = Field("127.0.0.1", min_length=1, max_length=255, description="address the gateway listens on")

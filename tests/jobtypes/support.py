@@ -21,6 +21,7 @@ from trunkline.jobtypes.schema.reader import read
 from trunkline.jobtypes.schema.shape import Reading
 
 PASSWORD = "Zy7-never-shown"
+FIRST_KEY, SECOND_KEY = "A" * 43 + "=", "B" * 42 + "E="
 Read = Callable[..., Reading]
 
 

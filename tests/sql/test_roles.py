@@ -24,6 +24,7 @@ TABLES = [
     "checkpoint",
     "job_log",
     "connection_schema",
+    "connection",
 ]
 
 

@@ -27,7 +27,7 @@ from trunkline.store import Store, privacy
 
 PAGE_BYTES = 4_000_000  # a page that had more is followed by a shorter one
 PAGE_ROWS = (50, 2000)
-PLACES: tuple[What, ...] = ("payload", "result", "checkpoint")
+PLACES: tuple[What, ...] = ("payload", "result", "checkpoint", "connection")
 HIDDEN: Final = {ENVELOPE: "v1"}  # what is shown of a value that cannot be opened here
 NO_KEYS = "TRUNKLINE_ENCRYPTION_KEYS is not set. Set it to the keys that encrypted, the newest first."
 
@@ -39,7 +39,7 @@ class KeyReport:
     Attributes:
         rows: rows looked at.
         moved: values that were put under the first key.
-        unreadable: some jobs with a value that no key opens, at most 100.
+        unreadable: some jobs (or registered connections) with a value that no key opens, at most 100.
     """
 
     by_key: Counter[tuple[str, int]]
