@@ -34,6 +34,7 @@ from trunkline.engine import (
     Worker,
 )
 from trunkline.errors import InvalidInput, NotFound, WaitTimeout
+from trunkline.jobtypes import Files
 from trunkline.model import JobView, NewJob, checked_name
 from trunkline.observe.trace import traceparent
 from trunkline.settings import Settings
@@ -64,6 +65,7 @@ class Trunkline(Operations, Declarations):
         self.limits = Limits(self)
         self.retention = Retention(self)
         self.tenants = Tenants(self)
+        self.files = Files(self)
         self.connections = Connections(self, self.privacy.vault, self._is_development)
         self._store: Store | None = None
         self._producer: Producer | None = None

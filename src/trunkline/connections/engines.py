@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
-from sqlalchemy import Engine, NullPool, create_engine
+from sqlalchemy import Engine, NullPool, create_engine, event
 from sqlalchemy.engine import URL, make_url
 
 from trunkline.connections.registry import Connection
@@ -87,11 +87,14 @@ def sqlite(connection: Connection, *, read_only: bool) -> Engine:
     mode = "ro" if read_only else "rw"
 
     def connect() -> sqlite3.Connection:
-        raw = sqlite3.connect(f"file:{path}?mode={mode}", uri=True, timeout=BUSY_S)
+        raw = sqlite3.connect(f"file:{path}?mode={mode}", uri=True, timeout=BUSY_S, isolation_level="DEFERRED" if read_only else None)
         raw.set_authorizer(lambda action, *_: sqlite3.SQLITE_DENY if action == sqlite3.SQLITE_ATTACH else sqlite3.SQLITE_OK)
         return raw
 
-    return create_engine("sqlite://", creator=connect, poolclass=NullPool)
+    made = create_engine("sqlite://", creator=connect, poolclass=NullPool)
+    if not read_only:  # the module's own transactions begin too late and know no savepoints
+        event.listen(made, "begin", lambda session: session.exec_driver_sql("begin immediate"))
+    return made
 
 
 def _mysql_at(url: URL, address: str, connect_s: int, arguments: dict[str, Any]) -> Any:

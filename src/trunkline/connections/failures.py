@@ -86,6 +86,7 @@ MYSQL_CODES = {
     **dict.fromkeys((2002, 2003, 2005, 2006, 2013), Cause.unreachable),
     **dict.fromkeys((2026, 2059), Cause.setup),
 }
+MYSQL_READ_ONLY = (1290, 1792)  # a statement that would change something; PyMySQL calls it operational
 SQLITE_CODES = {
     sqlite3.SQLITE_CANTOPEN: Cause.missing,
     **dict.fromkeys((sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH), Cause.permission),
@@ -120,6 +121,17 @@ def translated(error: BaseException, connection: Connection, doing: str = "read"
     if cause in FINAL:
         return Fail(f"{what} {REMEDY[cause].format(place=connection.place)}")
     return ConnectionFailed(f"{what} It is tried again while attempts are left.")
+
+
+def refused(error: BaseException, connection: Connection, doing: str) -> Fail | ConnectionFailed:
+    """As `translated`, for a statement that people wrote: what the database says about the statement itself is final."""
+    name = type(error).__name__  # SQLAlchemy's: it has sorted the drivers' own
+    raised = getattr(error, "orig", None) or error
+    is_theirs = name in ("ProgrammingError", "DataError", "IntegrityError", "NotSupportedError", "InternalError")
+    is_theirs |= bool(raised.args) and raised.args[0] in MYSQL_READ_ONLY
+    if cause_of(error) is Cause.other and (is_theirs or isinstance(raised, sqlite3.Error)):
+        return Fail(f"Cannot {doing} {connection}: the database refuses the statement{_detail(error, connection)}.")
+    return translated(error, connection, doing)
 
 
 def hidden(connection: Connection, schemas: Sequence[str]) -> Fail:

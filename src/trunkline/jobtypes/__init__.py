@@ -3,11 +3,13 @@
 Always true: `BUILT_IN` lists every one of them; importing this room needs no extra.
 """
 
-from trunkline.jobtypes import schema_rebuild
+from trunkline.jobtypes import bulk_import, data_export, lead_import, schema_rebuild
+from trunkline.jobtypes.files import Download, Files
 
-BUILT_IN = (schema_rebuild.register,)
+_ALL = (schema_rebuild, data_export, bulk_import, lead_import)
+BUILT_IN = tuple(module.register for module in _ALL)
 
 # They touch databases and files: for users and administrators, never for a plain customer token.
-RESERVED = frozenset({schema_rebuild.KIND})
+RESERVED = frozenset(module.KIND for module in _ALL)
 
-__all__ = ["BUILT_IN", "RESERVED", "schema_rebuild"]
+__all__ = ["BUILT_IN", "RESERVED", "Download", "Files", "schema_rebuild"]
