@@ -64,6 +64,7 @@ class Settings(BaseModel):
     export_max_rows: int = Field(10_000_000, ge=1)
     export_max_bytes: int = Field(2 * 1024**3, ge=1024)
     import_max_bytes: int = Field(1024**3, ge=1024)
+    report_all_tenants: bool = Field(False, description="whether reports of the default tenant may count every tenant")
     trace_context: bool = Field(True, description="whether a job carries the trace of the span that enqueued it")
     env: Literal["development", "production"] | None = None
     host: str = Field("127.0.0.1", min_length=1, max_length=255, description="address the gateway listens on")

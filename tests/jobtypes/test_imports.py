@@ -110,7 +110,7 @@ async def test_good_rows_go_in_and_each_bad_one_is_told_with_its_line(shop: Data
         ({}, "a,b\n1,2\n", "no column of the file"),
         ({}, "id,id\n1,2\n", "two columns"),
         ({}, "id\n1\n", "'name'"),
-        ({}, b"id,name\n1,\xff\n", "not utf-8"),
+        ({}, b"id,name\n1,\xff\n", "encoding"),
         ({"table": "nowhere"}, "id,name\n1,a\n", "no table 'nowhere'"),
         ({"table": "pg_authid", "table_schema": "pg_catalog"}, "rolname,rolsuper\na,true\n", "."),
         ({"mapping": {"x": "name"}}, "id,name\n1,a\n", "'x'"),

@@ -28,6 +28,10 @@ class Application(Protocol):
     def store(self) -> Any:
         """Its `trunkline.store.Store`; asked for when a job runs, not when it is declared."""
 
+    async def tenant_id(self, name: str | None) -> int:
+        """The id of a tenant by name; None: the default tenant."""
+        ...
+
     def job(self, *args: Any, **kwargs: Any) -> Callable[[Callable[..., Any]], Any]:
         """Declare a handler: the kind, then its policy by name."""
 

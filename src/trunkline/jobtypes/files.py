@@ -25,7 +25,7 @@ from trunkline.model import Fail, JobView
 from trunkline.model.job import new_id
 from trunkline.settings import Settings
 
-Which = Literal["file", "rejects"]
+Which = Literal["file", "rejects", "csv"]
 MEDIA = {
     "csv": "text/csv; charset=utf-8",
     "jsonl": "application/x-ndjson",
@@ -77,7 +77,7 @@ class Files:
         """The file that a completed job names in its result.
 
         Args:
-            which: "file", or an import's "rejects".
+            which: "file", an import's "rejects", or a report's "csv".
             user_id: whose jobs may be looked at; None: every job of the tenant (for administrators).
         Raises:
             NotFound: no such job of theirs, or it has no such file (any more).
@@ -89,7 +89,7 @@ class Files:
             raise NotFound(f"job {job_id} has no file here: it is not there, not yours, or has not completed with one.")
         path = results(self._app.settings, job.tenant_id) / checked_file(name)
         with suppress(OSError):
-            sha256 = result.get("sha256") if which == "file" else result.get("rejectsSha256")
+            sha256 = result.get("sha256" if which == "file" else f"{which}Sha256")
             return Download(path, name, path.stat().st_size, MEDIA.get(name.rpartition(".")[2], "application/octet-stream"), sha256)
         raise NotFound(f"job {job_id}: its file is gone: files are kept as long as jobs, in TRUNKLINE_FILES_DIR of the worker's host.")
 

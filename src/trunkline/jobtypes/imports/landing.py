@@ -151,7 +151,8 @@ class Landing:
             return 0
         try:
             with self._session.begin_nested():
-                done = self._session.execute(self._statement(list(rows[0][1])), [row for _, row in rows])
+                counted = {"preserve_rowcount": self._mode == "skip"}
+                done = self._session.execute(self._statement(list(rows[0][1])), [row for _, row in rows], execution_options=counted)
                 return done.rowcount if self._mode == "skip" and done.rowcount >= 0 else len(rows)
         except (IntegrityError, DataError) as error:
             if len(rows) == 1:

@@ -91,7 +91,11 @@ class _Attempt:
         sha256 = sha256_of(order.file)
         before = Position(**kept["position"]) if isinstance(kept, dict) and kept.get("sha256") == sha256 else Position()
         at = landing.begin(order.import_id, sha256, before)
-        source = opened(order.file, order.kind, delimiter=order.delimiter, encoding=order.encoding, sheet=order.sheet)
+        with opened(order.file, order.kind, delimiter=order.delimiter, encoding=order.encoding, sheet=order.sheet) as source:
+            return self._from(at, source, sha256)
+
+    def _from(self, at: Position, source: Source, sha256: str) -> Position:
+        order, landing = self._order, self._landing
         rows = islice(source.rows, at.rows, None)
         first = list(islice(rows, order.chunk_rows))
         mapping = self._mapping(source, first)

@@ -11,6 +11,7 @@ import csv
 import io
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -49,19 +50,21 @@ class Source:
     fraction: Callable[[], float]
 
 
-def opened(path: Path, kind: Format, *, delimiter: str, encoding: str, sheet: str | None) -> Source:
-    """The rows of a file.
+@contextmanager
+def opened(path: Path, kind: Format, *, delimiter: str, encoding: str, sheet: str | None) -> Iterator[Source]:
+    """The rows of a file, which is open for as long as the block runs.
 
     Raises:
         Fail: it is empty, or no file of this kind.
     """
     if kind == "xlsx":
-        return _xlsx(path, sheet)
+        with _book(path) as book:
+            yield _sheet(book, sheet)
+        return
     size = max(path.stat().st_size, 1)
-    raw = path.open("rb")
-    text = io.TextIOWrapper(raw, encoding=encoding, newline="")
-    columns, rows = _csv(text, delimiter) if kind == "csv" else (None, _jsonl(text))
-    return Source(columns, _strict(rows, encoding), lambda: min(raw.tell() / size, 1.0))
+    with path.open("rb") as raw, io.TextIOWrapper(raw, encoding=encoding, newline="") as text:
+        columns, rows = _csv(text, delimiter) if kind == "csv" else (None, _jsonl(text))
+        yield Source(columns, _strict(rows, encoding), lambda: min(raw.tell() / size, 1.0))
 
 
 def _strict(rows: Iterator[Row], encoding: str) -> Iterator[Row]:
@@ -113,7 +116,8 @@ def _jsonl(text: io.TextIOWrapper) -> Iterator[Row]:
         yield Row(line, value) if isinstance(value, dict) else Row(line, {"value": value}, "it is no JSON object")
 
 
-def _xlsx(path: Path, sheet: str | None) -> Source:
+@contextmanager
+def _book(path: Path) -> Iterator[Any]:
     try:
         import openpyxl
     except ImportError as error:
@@ -126,6 +130,13 @@ def _xlsx(path: Path, sheet: str | None) -> Source:
         book = openpyxl.load_workbook(path, read_only=True, data_only=True)
     except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
         raise Fail(f"the file is no XLSX: {str(error)[:200]}.") from None
+    try:
+        yield book
+    finally:
+        book.close()
+
+
+def _sheet(book: Any, sheet: str | None) -> Source:
     if sheet is not None and sheet not in book.sheetnames:
         raise Fail(f"the file has no sheet {sheet!r}. It has: {', '.join(book.sheetnames[:20])}.")
     page = book[sheet] if sheet is not None else book.worksheets[0]
