@@ -30,6 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     "wire": {"model", "errors"},
     "auth": {"store", "model", "errors", "settings"},
     "gateway": WORDS | {"engine", "auth", "wire"},
+    "compat": WORDS | {"store", "engine", "app"},
     "testing": EVERYTHING,
     "measure": EVERYTHING,
     "cli": EVERYTHING,

@@ -9,9 +9,9 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from trunkline import Fail, Trunkline
+from trunkline.engine.usage import Usage
 from trunkline.errors import JobFailed
 from trunkline.jobtypes.charts import page
-from trunkline.store.usage import Usage
 
 EVIL = '<script>alert(1)</script>"\u202e=cmd()'
 

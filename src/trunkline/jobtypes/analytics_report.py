@@ -3,14 +3,14 @@
 Payload: {days?, until?, timezone?, kinds?, allTenants?}. Result: two files, the page (`file`) and the CSV (`csv`), with counts.
 Always true: a report counts its own tenant; those of every tenant are for jobs of the default tenant where the operator allowed it
 (TRUNKLINE_REPORT_ALL_TENANTS); it reads the database of the jobs and changes nothing there.
-Called by: engine. Calls: store.usage, charts, formats, files.
+Called by: engine. Calls: engine.usage, charts, formats, files.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -18,13 +18,12 @@ from zoneinfo import ZoneInfo
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic.alias_generators import to_camel
 
-from trunkline.engine import Job
+from trunkline.engine import Job, usage
 from trunkline.jobtypes.application import Application
 from trunkline.jobtypes.charts import page
 from trunkline.jobtypes.files import results, sweep, unfinished
 from trunkline.jobtypes.formats import CsvWriter, Sink
 from trunkline.model import Fail
-from trunkline.store import usage
 
 KIND = "analytics-report"
 POLICY: dict[str, Any] = {"retry_limit": 3, "retry_delay": 60, "retry_backoff": True, "timeout": 1800}
@@ -74,12 +73,10 @@ async def report(job: Job, payload: AnalyticsReport, app: Application) -> dict[s
     everybody = payload.all_tenants
     if everybody and not (app.settings.report_all_tenants and job.tenant_id == await app.tenant_id(None)):
         raise Fail("allTenants is for jobs of the default tenant, where TRUNKLINE_REPORT_ALL_TENANTS is true.")
-    zone = ZoneInfo(payload.timezone)
-    last = payload.until or datetime.now(zone).date()
+    last = payload.until or datetime.now(ZoneInfo(payload.timezone)).date()
     first = last - timedelta(days=payload.days - 1)
-    since, until = (datetime(day.year, day.month, day.day, tzinfo=zone).astimezone(UTC) for day in (first, last + timedelta(days=1)))
     await job.progress(10, "Counting jobs...")
-    rows = await usage.usage(app.store, None if everybody else job.tenant_id, since, until, payload.timezone, payload.kinds)
+    rows = await usage.usage(app.store, None if everybody else job.tenant_id, first, last, payload.timezone, payload.kinds)
     if len(rows) > usage.MOST_ROWS:
         raise Fail(f"there are more than {usage.MOST_ROWS:,} lines of day, tenant and kind. Ask for fewer days or kinds.")
     await job.progress(80, "Writing the report...")

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
 from html import escape
 
-from trunkline.store.usage import Usage
+from trunkline.engine.usage import Usage
 
 COLORS = {"completed": "#2e7d4f", "failed": "#c0392b", "cancelled": "#8a8a8a", "open": "#d9a441"}
 WIDTH, HEIGHT, LEFT, BOTTOM = 960, 240, 56, 28

@@ -1,7 +1,7 @@
 """How much was done: jobs by day, kind and tenant.
 
 Always true: nothing is written; the time range is a range of ids, so only the slices of history that it touches are read.
-Called by: jobtypes.analytics_report.
+Called by: engine.usage.
 """
 
 from __future__ import annotations
