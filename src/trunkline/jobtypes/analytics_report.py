@@ -84,7 +84,7 @@ async def report(job: Job, payload: AnalyticsReport, app: Application) -> dict[s
     title = "Usage of all tenants" if everybody else "Usage"
     html = page(rows, title=title, first=first, last=last, zone=payload.timezone)
     named = await asyncio.to_thread(_write, folder / f"{job.id}-{job.attempt}.html", folder / f"{job.id}-{job.attempt}.csv", html, rows)
-    sweep(app.settings, job.tenant_id)
+    await asyncio.to_thread(sweep, app.settings, job.tenant_id)
     await job.progress(100, "Report written")
     counts = {what: sum(getattr(row, what) for row in rows) for what in ("enqueued", "completed", "failed", "cancelled")}
     took = {"first": str(first), "last": str(last), "durationMs": round((time.monotonic() - started) * 1000)}

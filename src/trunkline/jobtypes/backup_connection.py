@@ -8,6 +8,7 @@ Called by: engine. Calls: connections, dumping, files.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from pathlib import Path
 from typing import Any, Literal
@@ -59,7 +60,7 @@ async def backup(job: Job, payload: BackupConnection, connection: Connection, se
     started, bridge = time.monotonic(), Bridge(job)
     path = results(settings, job.tenant_id) / f"{job.id}-{job.attempt}.sql"
     wrote = await bridge.run(lambda: _write(path, payload, connection, settings, bridge))
-    sweep(settings, job.tenant_id)
+    await asyncio.to_thread(sweep, settings, job.tenant_id)
     await job.progress(100, "Schema written")
     return {"success": True, "file": path.name, **wrote, "durationMs": round((time.monotonic() - started) * 1000)}
 

@@ -9,6 +9,7 @@ Called by: engine. Calls: connections, reading, formats, files.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -74,7 +75,7 @@ async def export(job: Job, payload: DataExport, connection: Connection, settings
     most_rows = min(payload.max_rows or settings.export_max_rows, settings.export_max_rows)
     run = _Run(payload, connection, most_rows, min(payload.max_bytes or settings.export_max_bytes, settings.export_max_bytes))
     await bridge.run(lambda: run.into(path, bridge))
-    sweep(settings, job.tenant_id)
+    await asyncio.to_thread(sweep, settings, job.tenant_id)
     await job.progress(100, f"{run.rows:,} rows exported", current=run.rows, total=run.rows)
     return {
         "success": True,

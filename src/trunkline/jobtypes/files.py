@@ -9,6 +9,7 @@ Called by: app, job types.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import re
@@ -110,7 +111,7 @@ class Files:
             async for part in content:
                 if (size := size + len(part)) > most:
                     raise InvalidInput(f"the file has more than {most:,} bytes: TRUNKLINE_IMPORT_MAX_BYTES is the most there may be.")
-                file.write(part)
+                await asyncio.to_thread(file.write, part)
         return name
 
 

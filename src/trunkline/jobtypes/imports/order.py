@@ -6,6 +6,7 @@ Needs no extra. Called by: bulk_import, lead_import.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import Any, Literal
@@ -74,9 +75,10 @@ async def carried_out(app: Application, job: Job, payload: ImportOrder, work: Ca
         )
 
     done = await bridge.run(go)
-    sweep(app.settings, job.tenant_id)
+    await asyncio.to_thread(sweep, app.settings, job.tenant_id)
     await job.progress(100, f"{done.imported:,} rows imported, {done.rejected:,} refused", current=done.rows, total=done.rows)
-    named = {"rejects": rejects.name, "rejectsSha256": sha256_of(rejects)} if done.rejected and rejects.exists() else {}
+    digest = await asyncio.to_thread(lambda: sha256_of(rejects) if done.rejected and rejects.exists() else None)
+    named = {} if digest is None else {"rejects": rejects.name, "rejectsSha256": digest}
     counts = {"rows": done.rows, "imported": done.imported, "rejected": done.rejected, "skipped": done.rows - done.imported - done.rejected}
     return {"success": True, **counts, **named, "durationMs": round((time.monotonic() - began) * 1000)}
 
