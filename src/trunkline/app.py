@@ -24,6 +24,7 @@ from trunkline.engine import (
     Operations,
     Privacy,
     Producer,
+    Prompts,
     Registry,
     Retention,
     Schedules,
@@ -65,6 +66,7 @@ class Trunkline(Operations, Declarations):
         self.limits = Limits(self)
         self.retention = Retention(self)
         self.tenants = Tenants(self)
+        self.prompts = Prompts(self)
         self.files = Files(self)
         self.connections = Connections(self, self.privacy.vault, self._is_development)
         self._store: Store | None = None

@@ -65,6 +65,12 @@ class Settings(BaseModel):
     export_max_bytes: int = Field(2 * 1024**3, ge=1024)
     import_max_bytes: int = Field(1024**3, ge=1024)
     report_all_tenants: bool = Field(False, description="whether reports of the default tenant may count every tenant")
+    ai_base_url: str | None = Field(
+        None, pattern=r"^https?://", max_length=1000, description="OpenAI-compatible endpoint, such as https://host/v1"
+    )
+    ai_api_key: SecretStr | None = Field(None, json_schema_extra=SECRET, description="its key; never shown")
+    ai_model: str | None = Field(None, min_length=1, max_length=200)
+    ai_blocked: str = Field("", max_length=10_000, description="comma list of phrases that are neither sent nor kept")
     trace_context: bool = Field(True, description="whether a job carries the trace of the span that enqueued it")
     env: Literal["development", "production"] | None = None
     host: str = Field("127.0.0.1", min_length=1, max_length=255, description="address the gateway listens on")

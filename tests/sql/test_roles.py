@@ -25,6 +25,7 @@ TABLES = [
     "job_log",
     "connection_schema",
     "connection",
+    "prompt",
 ]
 
 

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 from trunkline.connections import Connection, Connections, resolve
-from trunkline.engine import Job
+from trunkline.engine import Job, Prompts
 from trunkline.errors import InvalidInput, InvalidSetting, MustEncrypt, NotFound
 from trunkline.model import Fail
 from trunkline.settings import Settings
@@ -23,6 +23,7 @@ class Application(Protocol):
 
     settings: Settings
     connections: Connections
+    prompts: Prompts
 
     @property
     def store(self) -> Any:
