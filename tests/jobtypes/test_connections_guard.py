@@ -99,6 +99,7 @@ async def test_development_allows_loopback_and_nothing_else(names: dict[str, lis
         *("postgresql://u:p@a.example,b.example/shop", "postgresql://u:p@/shop", "postgresql://u:p@93.184.216.34/shop?hostaddr=127.0.0.1"),
         *("postgresql://u:p@93.184.216.34/shop?host=127.0.0.1", "postgresql://u:p@/shop?host=127.0.0.1", "postgresql:///shop?service=own"),
         *("postgresql://u:p@93.184.216.34/shop?passfile=/etc/passwd", "postgresql://u:p@93.184.216.34/shop?sslkey=/etc/key"),
+        "postgresql://u:p@93.184.216.34/shop?sslmode=verify-full&sslrootcert=/etc/passwd",
         *("mysql://u:p@93.184.216.34/shop?unix_socket=/run/s", "mysql://u:p@93.184.216.34/shop?read_default_file=/etc/my.cnf"),
         *("mysql://u:p@93.184.216.34/shop?local_infile=1", "postgresql://u:p@/shop?host=/run/postgresql", "postgresql://u@%2Frun/shop"),
         *("sqlite:////etc/passwd", "sqlite:////allowed/../etc/passwd", "sqlite:////etc/x.db?mode=rw"),
@@ -114,6 +115,7 @@ async def test_a_folder_in_the_setting_allows_its_sockets_and_files(tmp_path: Pa
     link.symlink_to("/etc/passwd")
 
     await guard.admitted(registered(f"postgresql://u:p@/shop?host={tmp_path}"))
+    await guard.admitted(registered("postgresql://u:p@93.184.216.34/shop?sslmode=verify-full&sslrootcert=system"))
     await guard.admitted(registered(f"sqlite:///{tmp_path}/shop.db"))
 
     with pytest.raises(HostRefused):

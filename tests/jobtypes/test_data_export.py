@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import hashlib
 import json
 import sqlite3
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from tests.jobtypes.support import Database, MySQL, RecordingJob
 from trunkline import Trunkline
 from trunkline.connections import Connection
 from trunkline.errors import ConnectionFailed, JobFailed, NotFound
+from trunkline.jobtypes import data_export, reading
 from trunkline.jobtypes.data_export import DataExport, export
 from trunkline.jobtypes.files import results
 from trunkline.model import Fail
@@ -114,6 +117,21 @@ async def test_what_is_no_reading_query_is_refused_at_once(sql: str, job: Record
 async def test_a_query_that_takes_too_long_is_ended_by_the_database(job: RecordingJob, shop: Connection, settings: Settings) -> None:
     with pytest.raises(ConnectionFailed, match="did not answer in time"):
         await exported(job, shop, settings, "select pg_sleep(60)", timeout_seconds=1)
+
+
+async def test_a_database_that_lets_its_limit_pass_holds_nobody_up(
+    job: RecordingJob, shop: Connection, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "limit_time", lambda *_: None)
+    monkeypatch.setattr(data_export, "GRACE_S", -0.7)
+
+    with pytest.raises(ConnectionFailed, match="not by its own limit"):
+        await exported(job, shop, settings, "select pg_sleep(1)", timeout_seconds=1)
+    for thread in threading.enumerate():  # nobody waits for it but this test, whose database goes
+        if thread.name == f"reading-{job.id}":
+            await asyncio.to_thread(thread.join, 30)
+
+    assert [] == list(results(settings, 1).iterdir())
 
 
 async def test_limits_end_it_or_cut_it_as_asked(job: RecordingJob, shop: Connection, settings: Settings) -> None:

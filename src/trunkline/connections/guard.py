@@ -25,7 +25,7 @@ PORTS = {"postgresql": 5432, "mysql": 3306}
 RESOLVE_S = 10.0
 # Parameters of a URL that cannot lead to a file, another host or somebody else's secrets.
 PARAMETERS = {
-    "postgresql": frozenset({"sslmode", "channel_binding", "host", "port"}),
+    "postgresql": frozenset({"sslmode", "sslrootcert", "channel_binding", "host", "port"}),
     "mysql": frozenset({"charset"}),
     "sqlite": frozenset[str](),
 }
@@ -105,7 +105,10 @@ def _inner(address: Address) -> IPv4Address | None:
 
 
 def _checked_parameters(connection: Connection) -> None:
-    given = {name for name, _ in parse_qsl(urlsplit(connection.url).query, keep_blank_values=True)}
+    pairs = parse_qsl(urlsplit(connection.url).query, keep_blank_values=True)
+    given = {name for name, _ in pairs}
+    if any(name == "sslrootcert" and value != "system" for name, value in pairs):
+        raise HostRefused("the URL names a certificate file, and may name none: sslrootcert=system takes those that the host trusts.")
     if strange := sorted(given - PARAMETERS[connection.dialect]):
         accepted = ", ".join(sorted(PARAMETERS[connection.dialect])) or "none"
         raise HostRefused(f"the URL has the parameter {strange[0][:40]!r}, and a registered one may have: {accepted}. Leave it out.")

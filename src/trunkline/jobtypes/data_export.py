@@ -20,6 +20,7 @@ from pydantic.alias_generators import to_camel
 
 from trunkline.connections import Connection
 from trunkline.engine import Job
+from trunkline.errors import ConnectionFailed
 from trunkline.jobtypes.application import Application, opened
 from trunkline.jobtypes.files import results, sweep, unfinished
 from trunkline.jobtypes.formats import CsvWriter, Format, JsonLinesWriter, ParquetWriter, Row, Sink, Writer
@@ -29,7 +30,7 @@ from trunkline.settings import Settings
 
 KIND = "data-export"
 POLICY: dict[str, Any] = {"retry_limit": 2, "retry_delay": 30, "retry_backoff": True, "timeout": 12 * 3600}
-REPORT_EVERY_S = 0.5
+REPORT_EVERY_S, GRACE_S = 0.5, 60.0
 Scalar = str | int | float | bool | None
 
 
@@ -74,7 +75,13 @@ async def export(job: Job, payload: DataExport, connection: Connection, settings
     path = results(settings, job.tenant_id) / f"{job.id}-{job.attempt}.{payload.format}"
     most_rows = min(payload.max_rows or settings.export_max_rows, settings.export_max_rows)
     run = _Run(payload, connection, most_rows, min(payload.max_bytes or settings.export_max_bytes, settings.export_max_bytes))
-    await bridge.run(lambda: run.into(path, bridge))
+    try:
+        async with asyncio.timeout(payload.timeout_seconds + GRACE_S):  # a server may let its own limit pass, and never answer
+            await bridge.run(lambda: run.into(path, bridge))
+    except TimeoutError:
+        raise ConnectionFailed(
+            f"{connection} did not end the query within {payload.timeout_seconds} s, and not by its own limit either."
+        ) from None
     await asyncio.to_thread(sweep, settings, job.tenant_id)
     await job.progress(100, f"{run.rows:,} rows exported", current=run.rows, total=run.rows)
     return {

@@ -1,6 +1,6 @@
 """Writes rows as CSV, JSON lines or Parquet.
 
-Always true: rows go out in parts, none is held back; every writer goes through `Sink`, which counts, hashes and refuses to pass the
+Always true: rows go out in parts, so memory does not grow with them; every writer goes through `Sink`, which counts, hashes and refuses to pass the
 limit; a CSV cell that a spreadsheet would run as a formula is made text unless that was asked not to be.
 Called by: data_export, imports, analytics_report.
 """
@@ -20,6 +20,7 @@ from trunkline.model import Fail
 
 Format = Literal["csv", "jsonl", "parquet"]
 Row = Sequence[Any]
+GROUP = 20_000  # rows; Parquet reads and packs whole groups, and small ones cost a reader time
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -124,10 +125,17 @@ class ParquetWriter:
                 types.append(kinds.get(found.pop(), pyarrow.string()) if len(found) == 1 else pyarrow.string())
         self._schema = pyarrow.schema(list(zip(self._columns, types, strict=True)))
         self._writer = pyarrow.parquet.ParquetWriter(sink, self._schema)
+        self._held: list[Row] = []
 
     def write(self, rows: Sequence[Row]) -> None:
         """Add rows. Fail: a value does not fit what its column began as."""
-        arrays = []
+        self._held += rows
+        if len(self._held) >= GROUP:
+            self._write_group()
+
+    def _write_group(self) -> None:
+        rows, arrays = self._held, []
+        self._held = []
         for at, field in enumerate(self._schema):
             is_text = field.type == self._arrow.string()
             values = [_text(row[at]) if is_text and row[at] is not None else row[at] for row in rows]
@@ -139,7 +147,9 @@ class ParquetWriter:
         self._writer.write_table(self._arrow.Table.from_arrays(arrays, schema=self._schema))
 
     def close(self) -> None:
-        """Write the footer."""
+        """Write what is held, and the footer."""
+        if self._held:
+            self._write_group()
         self._writer.close()
 
 
