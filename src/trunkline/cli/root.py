@@ -24,6 +24,7 @@ from trunkline.cli.jobtypes import jobtypes
 from trunkline.cli.keys import keys
 from trunkline.cli.limits import limits
 from trunkline.cli.migrate import migrate
+from trunkline.cli.prompts import prompts
 from trunkline.cli.queues import queues
 from trunkline.cli.retention import retention
 from trunkline.cli.schedules import schedules
@@ -70,6 +71,7 @@ root.add_typer(templates, name="templates", rich_help_panel=USE)
 root.add_typer(batches, name="batches", rich_help_panel=USE)
 root.add_typer(limits, name="limits", rich_help_panel=USE)
 root.add_typer(connections, name="connections", rich_help_panel=USE)
+root.add_typer(prompts, name="prompts", rich_help_panel=USE)
 root.add_typer(dead_letters, name="dead-letters", rich_help_panel=USE)
 root.add_typer(tokens, name="tokens", rich_help_panel=OPERATE)
 root.command(rich_help_panel=OPERATE)(doctor)
