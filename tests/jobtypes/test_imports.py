@@ -103,29 +103,28 @@ async def test_good_rows_go_in_and_each_bad_one_is_told_with_its_line(shop: Data
     assert '"id":"two"' in rejects[0][3]
 
 
-@pytest.mark.parametrize(
-    ("options", "content", "said"),
-    [
-        ({}, "", "the file is empty"),
-        ({}, "a,b\n1,2\n", "no column of the file"),
-        ({}, "id,id\n1,2\n", "two columns"),
-        ({}, "id\n1\n", "'name'"),
-        ({}, b"id,name\n1,\xff\n", "encoding"),
-        ({"table": "nowhere"}, "id,name\n1,a\n", "no table 'nowhere'"),
-        ({"table": "pg_authid", "table_schema": "pg_catalog"}, "rolname,rolsuper\na,true\n", "."),
-        ({"mapping": {"x": "name"}}, "id,name\n1,a\n", "'x'"),
-        ({"mapping": {"id": "nothing"}}, "id,name\n1,a\n", "'nothing'"),
-        ({"mapping": {"id": "name", "name": "name"}}, "id,name\n1,a\n", "two columns"),
-        ({"required": ["email"]}, "id,name\n1,a\n", "'email'"),
-        ({"max_rejects": 0}, "id,name\n1,\n", "maxRejects"),
-        ({"mode": "upsert", "key": ["phone"]}, "id,name,phone\n1,a,1\n", "unique"),
-    ],
-)
-async def test_what_a_person_must_mend_ends_it_at_once(
-    options: dict[str, Any], content: str, said: str, shop: Database, bring: Bring
-) -> None:
-    with pytest.raises(Fail, match=said):
-        await bring(shop.url, content, **options)
+MUST_BE_MENDED: list[tuple[dict[str, Any], str | bytes, str]] = [
+    ({}, "", "the file is empty"),
+    ({}, "a,b\n1,2\n", "no column of the file"),
+    ({}, "id,id\n1,2\n", "two columns"),
+    ({}, "id\n1\n", "'name'"),
+    ({}, b"id,name\n1,\xff\n", "encoding"),
+    ({"table": "nowhere"}, "id,name\n1,a\n", "no table 'nowhere'"),
+    ({"table": "pg_authid", "table_schema": "pg_catalog"}, "rolname,rolsuper\na,true\n", "."),
+    ({"mapping": {"x": "name"}}, "id,name\n1,a\n", "'x'"),
+    ({"mapping": {"id": "nothing"}}, "id,name\n1,a\n", "'nothing'"),
+    ({"mapping": {"id": "name", "name": "name"}}, "id,name\n1,a\n", "two columns"),
+    ({"required": ["email"]}, "id,name\n1,a\n", "'email'"),
+    ({"max_rejects": 0}, "id,name\n1,\n", "maxRejects"),
+    ({"mode": "upsert", "key": ["phone"]}, "id,name,phone\n1,a,1\n", "unique"),
+]
+
+
+async def test_what_a_person_must_mend_ends_it_at_once(shop: Database, bring: Bring, job: RecordingJob) -> None:
+    for n, (options, content, said) in enumerate(MUST_BE_MENDED):
+        job.id = type(job.id)(int=n)  # each is an import of its own
+        with pytest.raises(Fail, match=said):
+            pytest.fail(f"{options} {content!r} answered {await bring(shop.url, content, **options)}")
 
     assert [] == rows(shop)
 
