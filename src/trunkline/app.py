@@ -18,6 +18,7 @@ from trunkline.engine import (
     Declarations,
     Enqueued,
     Flows,
+    Gauges,
     Heart,
     Hooks,
     Limits,
@@ -38,6 +39,7 @@ from trunkline.errors import InvalidInput, NotFound, WaitTimeout
 from trunkline.jobtypes import Files
 from trunkline.model import JobView, NewJob, checked_name
 from trunkline.observe.trace import traceparent
+from trunkline.realtime import Stream, Updates
 from trunkline.settings import Settings
 from trunkline.store import Signals, Store, sessions
 from trunkline.store import migrate as migrations
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from trunkline.gateway import GatewayStopped
     from trunkline.gateway.server import Server
     from trunkline.jobtypes.plugins import PlugIn
+    from trunkline.observe.scrape import Scrape
 
 
 class Trunkline(Operations, Declarations):
@@ -66,19 +69,22 @@ class Trunkline(Operations, Declarations):
         self.limits = Limits(self)
         self.retention = Retention(self)
         self.tenants = Tenants(self)
-        self.prompts = Prompts(self)
-        self.files = Files(self)
+        self.prompts, self.files = Prompts(self), Files(self)
         self.connections = Connections(self, self.privacy.vault, self._is_development)
+        self.updates = Updates(self, self.privacy.reveal_result)
+        self.gauges = Gauges(self, lag_s=lambda: None if self._worker is None or self._presence is None else self._presence[1].lag_s)
         self._store: Store | None = None
         self._producer: Producer | None = None
         self._embedded: EmbeddedServer | None = None
         self._opening = asyncio.Lock()
         self._tenant_ids: dict[str, int] = {}
         self._signals: Signals | None = None
+        self._stream: Stream | None = None
         self._presence: tuple[Signals, Heart, Waiter] | None = None
         self._background: list[asyncio.Task[None]] = []
         self._worker: Worker | None = None
         self._server: Server | None = None
+        self._scrape: Scrape | None = None
 
     # -- handlers ----------------------------------------------------------------
 
@@ -125,10 +131,16 @@ class Trunkline(Operations, Declarations):
     async def close(self) -> None:
         """Stop a worker that runs, then close every connection and the embedded server (if this process is its last user)."""
         await self.stop_gateway()
+        if self._scrape is not None:
+            await asyncio.to_thread(self._scrape.close)
+            self._scrape = None
         if self._worker is not None:
             await self.stop_worker()
         if self._producer is not None:
             await self._producer.close()
+        if self._stream is not None:
+            await self._stream.stop()
+            self._stream = None
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
@@ -185,6 +197,7 @@ class Trunkline(Operations, Declarations):
             sealing=self.sealing,
         )
         await self._worker.start()
+        await self.privacy.seal_kept()
         return self._worker
 
     async def stop_worker(self, timeout_s: float | None = None) -> Stopped:
@@ -194,11 +207,32 @@ class Trunkline(Operations, Declarations):
             return Stopped(0, 0, 0)
         return await worker.stop(self.settings.shutdown_timeout_s if timeout_s is None else timeout_s)
 
-    async def start_gateway(self, *, host: str | None = None, port: int | None = None, mode: Mode | None = None) -> Server:
+    async def start_metrics(self, *, host: str | None = None, port: int | None = None) -> int:
+        """Open a port where Prometheus reads this process's counters and the gauges; the port. Call it before `start_worker`, whose attempts are counted.
+
+        Args:
+            host, port: None: TRUNKLINE_METRICS_HOST and TRUNKLINE_METRICS_PORT, else any free port of the loopback address.
+        Raises:
+            InvalidSetting: the address cannot be used.
+        """
+        from trunkline.doors import open_scrape
+
+        if self._scrape is not None:
+            raise InvalidInput(f"this application serves metrics already, at port {self._scrape.port}.")
+        settings = self.settings
+        asked = (settings.metrics_port or 0) if port is None else port
+        await self.open()
+        self._scrape = open_scrape(self.hooks, self.gauges, host or settings.metrics_host, asked)
+        return self._scrape.port
+
+    async def start_gateway(
+        self, *, host: str | None = None, port: int | None = None, mode: Mode | None = None, shares_port: bool = False
+    ) -> Server:
         """Open a port for remote workers and senders (extra: trunkline[server]).
 
         Args:
             mode: "development" or "production"; None: as TRUNKLINE_ENV says (docs/tokens.md).
+            shares_port: other processes listen on it, too (SO_REUSEPORT); then Socket.IO is spoken without polling.
         Raises:
             InvalidSetting: the address cannot be used, or the test token is live in production.
         """
@@ -207,7 +241,17 @@ class Trunkline(Operations, Declarations):
         if self._server is not None:
             raise InvalidInput("this application runs a gateway already: stop it first.")
         store, is_embedded = await self.open(), self._embedded is not None
-        self._server = await open_gateway(self, store, self._listening(), host=host, port=port, mode=mode, is_embedded=is_embedded)
+        self._server = await open_gateway(
+            self,
+            store,
+            self._listening(),
+            await self.stream(),
+            host=host,
+            port=port,
+            mode=mode,
+            is_embedded=is_embedded,
+            shares_port=shares_port,
+        )
         return self._server
 
     async def stop_gateway(self, timeout_s: float | None = None) -> GatewayStopped | None:
@@ -226,6 +270,16 @@ class Trunkline(Operations, Declarations):
             self._signals = Signals(self.settings)
             self._background.append(asyncio.create_task(self._signals.run()))
         return self._signals
+
+    async def stream(self) -> Stream:
+        """The reader of committed events of this process, started; see realtime.Stream."""
+        store = await self.open()
+        if self._stream is None:
+            self._stream = Stream(
+                store, self._listening().subscribe, window_s=self.settings.recovery_window_s, reveal=self.privacy.reveal_result
+            )
+        await self._stream.start()
+        return self._stream
 
     async def _present(self) -> tuple[Signals, Heart, Waiter]:
         """The session and the LISTEN connection, for a process that works or waits."""

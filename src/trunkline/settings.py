@@ -30,6 +30,9 @@ ALIASES: dict[str, tuple[str, float | None]] = {
     "MAX_CONCURRENT_JOBS": ("CONCURRENCY", None),
     "JOB_TIMEOUT_MINUTES": ("JOB_TIMEOUT", 60.0),
     "WEBSOCKET_PORT": ("PORT", None),
+    "WEBSOCKET_CORS_ORIGIN": ("CORS_ORIGINS", None),
+    "WEBSOCKET_PING_INTERVAL": ("PING_INTERVAL", 0.001),
+    "WEBSOCKET_PING_TIMEOUT": ("PING_TIMEOUT", 0.001),
 }
 SECRET: dict[str, Any] = {"secret": True}  # never printed: not in messages, not by `config show`, not in the repr
 UNUSED = {"PGBOSS_ARCHIVE_COMPLETED_AFTER_SECONDS": "finished jobs are never moved to an archive; TRUNKLINE_RETENTION alone decides"}
@@ -71,10 +74,26 @@ class Settings(BaseModel):
     ai_api_key: SecretStr | None = Field(None, json_schema_extra=SECRET, description="its key; never shown")
     ai_model: str | None = Field(None, min_length=1, max_length=200)
     ai_blocked: str = Field("", max_length=10_000, description="comma list of phrases that are neither sent nor kept")
+    recovery_window_s: float = Field(
+        120.0, ge=10, le=600, description="how long a client may be away and still get what it missed, seconds"
+    )
+    events_kept_s: float = Field(86400.0, ge=60, le=86400, description="how long what is said about jobs stays in their history, seconds")
     trace_context: bool = Field(True, description="whether a job carries the trace of the span that enqueued it")
     env: Literal["development", "production"] | None = None
     host: str = Field("127.0.0.1", min_length=1, max_length=255, description="address the gateway listens on")
     port: int = Field(3000, ge=0, le=65535, description="0: any free one")
+    cors_origins: str = Field("", max_length=10_000, description="comma list of origins whose pages may connect; *: every page")
+    ping_interval_s: float = Field(25.0, ge=0.1, le=300, description="pings to watchers of /socket.io")
+    ping_timeout_s: float = Field(60.0, ge=0.1, le=300, description="... and how long an answer may take")
+    websocket_only: bool = Field(False, description="whether Socket.IO is spoken over WebSockets only, without polling")
+    trusted_proxies: str = Field("", max_length=10_000, description="comma list of addresses or networks whose X-Forwarded-For is believed")
+    address_connections: int = Field(5000, ge=1, le=1_000_000, description="sockets one address may hold")
+    address_unknown: int = Field(500, ge=1, le=1_000_000, description="... that have not said who they are")
+    address_connect_rate: float = Field(
+        200.0, gt=0, le=1_000_000, description="new sockets of one address a second; ten times that at once"
+    )
+    metrics_port: int | None = Field(None, ge=0, le=65535, description="where Prometheus reads; unset: nowhere; 0: any free port")
+    metrics_host: str = Field("127.0.0.1", min_length=1, max_length=255, description="address of METRICS_PORT")
     jwt_secret: str | None = Field(None, min_length=32, max_length=4096, repr=False, json_schema_extra=SECRET)
     jwt_audience: str | None = Field(None, min_length=1, max_length=500)
     jwt_issuer: str | None = Field(None, min_length=1, max_length=500)
@@ -129,6 +148,16 @@ class Settings(BaseModel):
     def jobtypes_switched_off(self) -> frozenset[str]:
         """Names of plug-ins and kinds that are not to be declared; `all` for every plug-in."""
         return frozenset(_listed(self.jobtypes_off))
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """Origins whose pages may connect."""
+        return _listed(self.cors_origins)
+
+    @property
+    def proxies(self) -> tuple[str, ...]:
+        """Addresses and networks whose X-Forwarded-For is believed."""
+        return _listed(self.trusted_proxies)
 
     @property
     def is_pooled(self) -> bool:

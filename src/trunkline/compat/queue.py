@@ -177,7 +177,7 @@ class CompatQueue:
     def has_work(self, queue_ids: Sequence[int]) -> None:
         """Nothing to do."""
 
-    def cancel_requested(self, fences: Sequence[tuple[UUID, int]]) -> None:
+    def cancel_requested(self, leases: Sequence[tuple[int, UUID, int]]) -> None:
         """A polling worker is not told; its report comes too late, and says so."""
 
     def session_over(self) -> None:

@@ -4,6 +4,7 @@ from trunkline.engine.batches import Batches, BatchSent, OpenBatch
 from trunkline.engine.context import Job, current_job
 from trunkline.engine.declarations import Declarations
 from trunkline.engine.flows import Flows
+from trunkline.engine.gauges import Gauges
 from trunkline.engine.handlers import Handler, Registry, make_handler
 from trunkline.engine.heart import Heart
 from trunkline.engine.hooks import EVENTS, Extensible, Hooks, JobEvent
@@ -33,6 +34,7 @@ __all__ = [
     "Enqueued",
     "Extensible",
     "Flows",
+    "Gauges",
     "Handler",
     "Heart",
     "Hooks",

@@ -15,6 +15,7 @@ from uuid import UUID
 import msgspec
 import structlog
 
+from trunkline.engine import keeping
 from trunkline.engine.patience import patiently
 from trunkline.engine.producer import Enqueued
 from trunkline.engine.reach import Reach
@@ -84,12 +85,14 @@ class Batches:
             wanted = tenant or self._reach.settings.tenant
             ((tenant_id,),) = await foreign.rows(connection, store.sql(sessions.TENANT_ID), (wanted,), ("text",))
             ordered = [*await self._reach.sealing.asked(store, tenant_id, ordered)]
+            calls = await keeping.callbacks(self._reach, tenant_id, calls)
             arguments = (tenant_id, batch_id, name, *calls, *(list(column) for column in store_batches.columns(ordered)))
             rows = await foreign.rows(connection, store.sql(store_batches.SEND), arguments, store_batches.SEND_TYPES)
             done = [(UUID(str(row[0])), bool(row[1])) for row in rows]
         else:
             tenant_id = await self._reach.tenant_id(tenant)
             timeout_s = self._reach.settings.command_timeout_s
+            calls = await keeping.callbacks(self._reach, tenant_id, calls)
             done = await self._reach.sealing.sending(
                 store,
                 tenant_id,
@@ -188,11 +191,13 @@ class OpenBatch:
     ) -> None:
         self.id = new_id()
         self._reach, self._batches, self._tenant = reach, batches, tenant
-        self._what = (name, on_success, on_complete)
+        self._what = (name, (on_success, on_complete))
 
     async def __aenter__(self) -> Self:
         store, tenant_id = await self._reach.open(), await self._reach.tenant_id(self._tenant)
-        await patiently(lambda: store_batches.open_batch(store, tenant_id, self.id, *self._what), self._reach.settings.command_timeout_s)
+        name, calls = self._what
+        what = (name, *await keeping.callbacks(self._reach, tenant_id, calls))
+        await patiently(lambda: store_batches.open_batch(store, tenant_id, self.id, *what), self._reach.settings.command_timeout_s)
         return self
 
     async def add(self, jobs: Iterable[Given], *, connection: Any = None) -> Sequence[Enqueued]:

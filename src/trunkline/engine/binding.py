@@ -81,7 +81,7 @@ def _whole(annotation: Any, kind: str) -> Callable[[str], Any]:
             try:
                 return decoder.decode(text)
             except msgspec.DecodeError as error:
-                raise Fail(f"payload of {kind!r} does not fit: {error}") from None
+                raise Fail(f"payload of {kind!r} does not fit: {_without_value(str(error))}") from None
 
         return decode_struct
     adapter: TypeAdapter[Any] = TypeAdapter(annotation)
@@ -124,6 +124,12 @@ def _decoded(kind: str) -> Callable[[str], Any]:
             raise Fail(f"payload of {kind!r} does not fit: {error}") from None
 
     return decode
+
+
+def _without_value(message: str) -> str:
+    """What msgspec says, without the one value that it repeats: errors are stored in plain text, also those of encrypted kinds."""
+    start = "Invalid enum value"
+    return f"{start} - at {message.rpartition(' - at ')[2]}" if message.startswith(start) and " - at " in message else message
 
 
 def _sentence(kind: str, error: ValidationError) -> str:

@@ -27,6 +27,7 @@ from trunkline.gateway.dispatcher import GRACE_S, Dispatcher
 from trunkline.gateway.events import Audience
 from trunkline.gateway.resumption import Resumption
 from trunkline.gateway.services import Services
+from trunkline.realtime import Stream
 from trunkline.wire import Handshake, Refusal, decode_call
 from trunkline.wire.pushes import ClientReady
 
@@ -59,6 +60,7 @@ class Gateway:
         revocations: Revocations,
         remote: RemoteWork,
         subscribe: Subscribe,
+        stream: Stream,
         *,
         reserved: frozenset[str] = frozenset(),
         grace_s: float = GRACE_S,
@@ -66,8 +68,8 @@ class Gateway:
         self._services, self._customers, self._revocations = services, customers, revocations
         self._remote, self._subscribe = remote, subscribe
         self._reserved = reserved
-        self.audience = Audience()
-        self.dispatcher = Dispatcher(remote, self.audience.tell, grace_s=grace_s)
+        self.audience = Audience(stream)
+        self.dispatcher = Dispatcher(remote, grace_s=grace_s)
         self._in: dict[str, Connection] = {}
         self._resumption = Resumption(remote, self.dispatcher, self._replaced)
         self._of_tenant: Counter[int] = Counter()
@@ -81,6 +83,7 @@ class Gateway:
         """Open the session, begin to claim and to listen for revocations."""
         self._unsubscribe = [self._subscribe(self._customers.heard), self._subscribe(self._revocations.heard)]
         self._unsubscribe.append(self._subscribe(self._resumption.heard))
+        self.audience.start()
         await self._remote.start(self.dispatcher)
         self._tasks = [asyncio.create_task(loop) for loop in (self.dispatcher.watch(), self._customers.run(), self._revocations.run())]
 
@@ -104,6 +107,7 @@ class Gateway:
         self._tasks = []
         for unsubscribe in self._unsubscribe:
             unsubscribe()
+        self.audience.stop()
         unflushed = await self._remote.stop()
         await self._customers.note_used()
         log.info("gateway.stopped", released=released, left=left, unflushed=unflushed)
@@ -132,16 +136,18 @@ class Gateway:
         self._in[connection.id] = connection
         self._of_tenant[principal.tenant_id] += 1
         connection.unwatch = self._revocations.watch(principal, lambda: self._cut(connection))
-        if handshake.resume is not None:
-            try:
+        try:
+            if handshake.resume is not None:
                 await self._resumption.resume(handshake.resume, connection)
-            except BaseException:
-                self.leave(connection)
-                raise
+            await self.audience.join(connection)
+        except BaseException:
+            self.leave(connection)
+            raise
         if not connection.is_open:  # its token ended meanwhile
+            self.audience.leave(connection)
             raise Unauthenticated(INVALID)
         peer.push(ClientReady(id=connection.id, customer_id=principal.tenant))
-        self.audience.join(connection)
+        connection.is_let_in = True
         return connection
 
     async def answer(self, connection: Connection, name: str, data: Raw) -> Struct:

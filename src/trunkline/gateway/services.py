@@ -7,6 +7,7 @@ from uuid import UUID
 
 from trunkline.engine import Enqueued, Sealing
 from trunkline.model import JobView
+from trunkline.realtime import Updates
 from trunkline.settings import Settings
 
 
@@ -18,6 +19,15 @@ class Services(Protocol):
     @property
     def sealing(self) -> Sealing:
         """What encrypts jobs, and what remote workers answer."""
+        ...
+
+    @property
+    def updates(self) -> Updates:
+        """The history of jobs."""
+        ...
+
+    async def known_tenant_id(self, name: str | None) -> int:
+        """The id of a tenant by name; NotFound."""
         ...
 
     async def enqueue_checked(

@@ -12,6 +12,7 @@ from trunkline.measure import (
     drain_two,
     enqueue_bulk,
     enqueue_single,
+    fairness,
     idle_queries,
     in_flight_memory,
     per_job,
@@ -51,6 +52,7 @@ MEASURES = (
     Measure(("sustained",), sustained.measure),
     Measure(("sustained_pinned_reader",), sustained_pinned.reader),
     Measure(("sustained_pinned_writer",), sustained_pinned.writer),
+    Measure(("fairness",), fairness.measure, is_large=True),
     Measure(("claim_cost",), claim_cost.measure, is_large=True),
 )
 NAMES = tuple(name for measure in MEASURES for name in measure.names)
