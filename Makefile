@@ -48,7 +48,7 @@ asyncapi: $(VENV)/run.stamp ## Write docs/asyncapi.json, the sockets as a docume
 
 lock: ## Resolve the lock files again (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
-	  --all-extras pyproject.toml requirements/build.in -o requirements/run.lock
+	  $(addprefix --extra ,client embedded encryption fast psycopg schema server sqlalchemy) pyproject.toml requirements/build.in -o requirements/run.lock
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
 	  --all-extras --group dev pyproject.toml requirements/build.in -c requirements/run.lock -o requirements/dev.lock
 

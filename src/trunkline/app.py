@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
+from trunkline.connections import Connections
 from trunkline.embedded import EmbeddedServer
 from trunkline.engine import (
     Batches,
@@ -24,6 +25,7 @@ from trunkline.engine import (
     Operations,
     Privacy,
     Producer,
+    Prompts,
     Registry,
     Retention,
     Schedules,
@@ -34,6 +36,7 @@ from trunkline.engine import (
     Worker,
 )
 from trunkline.errors import InvalidInput, NotFound, WaitTimeout
+from trunkline.jobtypes import Files
 from trunkline.model import JobView, NewJob, checked_name
 from trunkline.observe.trace import traceparent
 from trunkline.realtime import Stream, Updates
@@ -66,6 +69,8 @@ class Trunkline(Operations, Declarations):
         self.limits = Limits(self)
         self.retention = Retention(self)
         self.tenants = Tenants(self)
+        self.prompts, self.files = Prompts(self), Files(self)
+        self.connections = Connections(self, self.privacy.vault, self._is_development)
         self.updates = Updates(self, self.privacy.reveal_result)
         self.gauges = Gauges(self, lag_s=lambda: None if self._worker is None or self._presence is None else self._presence[1].lag_s)
         self._store: Store | None = None
@@ -253,6 +258,11 @@ class Trunkline(Operations, Declarations):
         """Hand back what no worker started, let the others report, close the port; `timeout_s` None: TRUNKLINE_SHUTDOWN_TIMEOUT."""
         server, self._server = self._server, None
         return None if server is None else await server.stop(self.settings.shutdown_timeout_s if timeout_s is None else timeout_s)
+
+    def _is_development(self) -> bool:
+        from trunkline.auth import mode_of
+
+        return mode_of(self.settings, is_embedded=self._embedded is not None) == "development"
 
     def _listening(self) -> Signals:
         """The LISTEN connection, once the application is open."""

@@ -32,6 +32,7 @@ ALLOWED: dict[str, set[str]] = {
     "client": {"wire", "model", "errors"},
     "auth": {"store", "model", "errors", "settings"},
     "gateway": WORDS | {"engine", "realtime", "auth", "wire"},
+    "compat": WORDS | {"store", "engine", "app"},
     "testing": EVERYTHING,
     "measure": EVERYTHING,
     "cli": EVERYTHING,

@@ -12,6 +12,7 @@ from trunkline.engine.limits import Limits
 from trunkline.engine.operations import Operations
 from trunkline.engine.privacy import Privacy
 from trunkline.engine.producer import Enqueued, Producer
+from trunkline.engine.prompts import Prompts
 from trunkline.engine.reach import Reach
 from trunkline.engine.remote import Desk, RemoteWork
 from trunkline.engine.retention import Retention
@@ -44,6 +45,7 @@ __all__ = [
     "Operations",
     "Privacy",
     "Producer",
+    "Prompts",
     "Reach",
     "Registry",
     "RemoteWork",

@@ -29,7 +29,7 @@ from trunkline.store import Store, privacy
 
 PAGE_BYTES = 4_000_000  # a page that had more is followed by a shorter one
 PAGE_ROWS = (50, 2000)
-PLACES: tuple[What, ...] = ("payload", "result", "checkpoint")
+PLACES: tuple[What, ...] = ("payload", "result", "checkpoint", "connection")
 KEPT_BY = ("template", "schedule", "callback")
 HIDDEN: Final = {ENVELOPE: "v1"}  # what is shown of a value that cannot be opened here
 HIDDEN_TEXT: Final = f'{{"{ENVELOPE}":"v1"}}'
@@ -45,7 +45,7 @@ class KeyReport:
     Attributes:
         rows: rows looked at.
         moved: values that were put under the first key.
-        unreadable: some jobs, templates, ... with a value that no key opens, at most 100.
+        unreadable: some jobs, templates, connections, ... with a value that no key opens, at most 100.
         plain: templates, schedules and callbacks whose payload is from before their kind was encrypted, at most 100.
     """
 

@@ -27,6 +27,7 @@ PLACES = {
     "payload": _PAGE.format(id="id", sealed=_SEALED.format(value="payload"), table="trunkline.job"),
     "result": _PAGE.format(id="job_id", sealed=_SEALED.format(value="result"), table="trunkline.outcome"),
     "checkpoint": _PAGE.format(id="job_id", sealed=_SEALED.format(value="value"), table="trunkline.checkpoint"),
+    "connection": _PAGE.format(id="id", sealed="sealed", table="trunkline.connection"),
 }
 
 
@@ -59,7 +60,7 @@ async def sealed_kinds(store: Store, tenant_id: int, kinds: Sequence[str]) -> se
 
 
 async def page(store: Store, what: str, after: tuple[int, UUID], limit: int) -> list[Row]:
-    """The next `limit` rows of jobs (payload), outcomes (result) or checkpoints, behind (tenant, job) in that order."""
+    """The next `limit` rows of jobs (payload), outcomes (result), checkpoints or connections, behind (tenant, job) in that order."""
     return [Row(*row) for row in await store.fetch(PLACES[what], *after, limit)]
 
 
