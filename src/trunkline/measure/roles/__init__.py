@@ -24,6 +24,7 @@ ROLES: dict[str, Role] = {
     "feed": producers.feed,
     "gateway": gateways.serve,
     "remote": remotes.remote,
+    "caller": remotes.caller,
     "listen": listeners.listen,
     "stock": stock.stock,
     "floor_copy": floors.copy,
