@@ -7,23 +7,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
+from trunkline.connections import Connections
 from trunkline.embedded import EmbeddedServer
 from trunkline.engine import (
     Batches,
     Declarations,
     Enqueued,
     Flows,
+    Gauges,
     Heart,
     Hooks,
     Limits,
     Operations,
     Privacy,
     Producer,
+    Prompts,
     Records,
     Registry,
     Retention,
@@ -35,23 +37,20 @@ from trunkline.engine import (
     Worker,
 )
 from trunkline.errors import InvalidInput, NotFound, WaitTimeout
+from trunkline.hosting import Hosting
+from trunkline.jobtypes import Files
 from trunkline.model import JobView, NewJob, checked_name
 from trunkline.observe.trace import traceparent
+from trunkline.realtime import Updates
 from trunkline.settings import Settings
 from trunkline.store import Signals, Store, sessions
 from trunkline.store import migrate as migrations
 
 if TYPE_CHECKING:
-    from fastapi import APIRouter, FastAPI
-
-    from trunkline.auth import Mode
-    from trunkline.gateway import GatewayStopped
-    from trunkline.gateway.server import Server
     from trunkline.jobtypes.plugins import PlugIn
-    from trunkline.rest import Api
 
 
-class Trunkline(Operations, Declarations):
+class Trunkline(Operations, Declarations, Hosting):
     """An application: its handlers, and the way to its jobs.
 
     `async with Trunkline() as app:` opens and closes it; any method opens it on first use.
@@ -69,6 +68,10 @@ class Trunkline(Operations, Declarations):
         self.records = Records(self)
         self.retention = Retention(self)
         self.tenants = Tenants(self)
+        self.prompts, self.files = Prompts(self), Files(self)
+        self.connections = Connections(self, self.privacy.vault, self._is_development)
+        self.updates = Updates(self, self.privacy.reveal_result)
+        self.gauges = Gauges(self, lag_s=lambda: None if self._worker is None or self._presence is None else self._presence[1].lag_s)
         self._store: Store | None = None
         self._producer: Producer | None = None
         self._embedded: EmbeddedServer | None = None
@@ -78,8 +81,6 @@ class Trunkline(Operations, Declarations):
         self._presence: tuple[Signals, Heart, Waiter] | None = None
         self._background: list[asyncio.Task[None]] = []
         self._worker: Worker | None = None
-        self._server: Server | None = None
-        self._api: Api | None = None
 
     # -- handlers ----------------------------------------------------------------
 
@@ -125,13 +126,12 @@ class Trunkline(Operations, Declarations):
 
     async def close(self) -> None:
         """Stop a worker that runs, then close every connection and the embedded server (if this process is its last user)."""
-        await self.stop_gateway()
-        if self._api is not None:
-            await self._api.close()
+        await self._close_doors()
         if self._worker is not None:
             await self.stop_worker()
         if self._producer is not None:
             await self._producer.close()
+        await self._close_stream()
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
@@ -188,6 +188,7 @@ class Trunkline(Operations, Declarations):
             sealing=self.sealing,
         )
         await self._worker.start()
+        await self.privacy.seal_kept()
         return self._worker
 
     async def stop_worker(self, timeout_s: float | None = None) -> Stopped:
@@ -197,57 +198,11 @@ class Trunkline(Operations, Declarations):
             return Stopped(0, 0, 0)
         return await worker.stop(self.settings.shutdown_timeout_s if timeout_s is None else timeout_s)
 
-    async def start_gateway(
-        self, *, host: str | None = None, port: int | None = None, mode: Mode | None = None, api: bool = False
-    ) -> Server:
-        """Open a port for remote workers and senders (extra: trunkline[server]).
+    def _services(self) -> Trunkline:
+        return self
 
-        Args:
-            api: the REST API on the same port, too.
-            mode: "development" or "production"; None: as TRUNKLINE_ENV says (docs/tokens.md).
-        Raises:
-            InvalidSetting: the address cannot be used, or the test token is live in production.
-        """
-        from trunkline.doors import open_gateway
-
-        if self._server is not None:
-            raise InvalidInput("this application runs a gateway already: stop it first.")
-        store, is_embedded = await self.open(), self._embedded is not None
-        if api and mode is not None:
-            self.api.mode = mode
-        rest = self.asgi if api else None
-        self._server = await open_gateway(
-            self, store, self._listening(), host=host, port=port, mode=mode, is_embedded=is_embedded, rest=rest
-        )
-        return self._server
-
-    async def stop_gateway(self, timeout_s: float | None = None) -> GatewayStopped | None:
-        """Hand back what no worker started, let the others report, close the port; `timeout_s` None: TRUNKLINE_SHUTDOWN_TIMEOUT."""
-        server, self._server = self._server, None
-        return None if server is None else await server.stop(self.settings.shutdown_timeout_s if timeout_s is None else timeout_s)
-
-    @property
-    def api(self) -> Api:
-        """The REST API of this application (extra: trunkline[server]); mount `asgi` or `router` rather."""
-        from trunkline.doors import make_api
-
-        if self._api is None:
-            self._api = make_api(self, self._listening, lambda: self._embedded is not None, lambda: self._server)
-        return self._api
-
-    @cached_property
-    def asgi(self) -> FastAPI:
-        """The whole REST API as an ASGI application: serve it, or mount it in your own."""
-        from trunkline.doors import make_asgi
-
-        return make_asgi(self.api)
-
-    @cached_property
-    def router(self) -> APIRouter:
-        """Its routes under /api, for `include_router` of your own FastAPI application."""
-        from trunkline.doors import make_router
-
-        return make_router(self.api)
+    def _is_embedded(self) -> bool:
+        return self._embedded is not None
 
     def _listening(self) -> Signals:
         """The LISTEN connection, once the application is open."""

@@ -7,18 +7,22 @@ Called by: app.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from trunkline.auth import Customers, Mode, Revocations, mode_of, prepare
-from trunkline.engine import RemoteWork
+from trunkline.engine import Gauges, Hooks, RemoteWork
 from trunkline.errors import InvalidSetting
 from trunkline.gateway.services import Services
 from trunkline.jobtypes import RESERVED
+from trunkline.observe.metrics import Metrics
+from trunkline.observe.scrape import Everything, Scrape
+from trunkline.realtime import Stream
 from trunkline.store import Signals, Store
 
 if TYPE_CHECKING:
     from fastapi import APIRouter, FastAPI
+    from prometheus_client import CollectorRegistry, Metric
     from starlette.types import ASGIApp
 
     from trunkline.gateway.server import Server
@@ -26,33 +30,108 @@ if TYPE_CHECKING:
     from trunkline.rest.services import Services as RestServices
 
 
+def measured(hooks: Hooks, gauges: Gauges) -> Everything:
+    """What Prometheus reads, at whichever door: the gauges, what `Metrics` counts (where the application has no such middleware, it
+    gets one), and the global registry."""
+    from prometheus_client import CollectorRegistry
+
+    registry = next((each.registry for each in hooks.middleware if isinstance(each, Metrics)), None)
+    if registry is None:
+        registry = CollectorRegistry()
+        hooks.middleware.insert(0, Metrics(registry))
+    served = CollectorRegistry()
+    served.register(gauges)
+    served.register(_Of(registry))
+    return Everything(served)
+
+
+def open_scrape(hooks: Hooks, gauges: Gauges, host: str, port: int) -> Scrape:
+    """A port where Prometheus reads.
+
+    Raises:
+        InvalidSetting: the address cannot be used.
+    """
+    gauges.attach()
+    try:
+        return Scrape(measured(hooks, gauges), host, port)
+    except OSError as error:
+        raise InvalidSetting(
+            f"TRUNKLINE_METRICS_PORT: {host} port {port} cannot be used ({error.strerror or error}). Choose another."
+        ) from None
+
+
+class _Of:
+    """The metrics of another registry, not described: they are asked for at each scrape."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+
+    def describe(self) -> list[Metric]:
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        return iter(self._registry.collect())
+
+
 async def open_gateway(
     services: Services,
     store: Store,
     signals: Signals,
+    stream: Stream,
     *,
     host: str | None,
     port: int | None,
     mode: Mode | None,
     is_embedded: bool,
     rest: ASGIApp | None = None,
+    shares_port: bool = False,
 ) -> Server:
-    """A gateway that listens. Host, port and mode None: as the settings say. `rest`: whatever else the port answers.
+    """A gateway that listens. Host, port and mode None: as the settings say.
 
+    Args:
+        rest: whatever else the port answers.
+        shares_port: other processes listen on it, too.
     Raises:
         InvalidSetting: the extra is not installed, the address cannot be used, or the test token is live in production.
     """
     try:
+        from trunkline.auth.users import Users
         from trunkline.gateway import Gateway
         from trunkline.gateway.server import Server
+        from trunkline.gateway.watching import JobsDialect
     except ModuleNotFoundError as error:
         raise InvalidSetting(f"the gateway needs the package {error.name!r}. Install it: pip install 'trunkline[server]'") from error
     settings = services.settings
-    await prepare(store, mode or mode_of(settings, is_embedded=is_embedded))
-    gateway = Gateway(
-        services, Customers(store), Revocations(store), RemoteWork(store, signals, services.sealing), signals.subscribe, reserved=RESERVED
+    mode = mode or mode_of(settings, is_embedded=is_embedded)
+    await prepare(store, mode)
+    customers, revocations = Customers(store), Revocations(store)
+    jobs = JobsDialect(
+        services,
+        customers,
+        revocations,
+        stream,
+        users=Users(store, settings).principal,
+        anonymous=settings.tenant if mode == "development" else None,
     )
-    server = Server(gateway, host or settings.host, settings.port if port is None else port, rest=rest, proxies=settings.proxies)
+    gateway = Gateway(
+        services,
+        customers,
+        revocations,
+        RemoteWork(store, signals, services.sealing),
+        signals.subscribe,
+        stream,
+        reserved=RESERVED,
+    )
+    server = Server(
+        gateway,
+        jobs,
+        host or settings.host,
+        settings.port if port is None else port,
+        settings,
+        rest=rest,
+        is_development=mode == "development",
+        shares_port=shares_port,
+    )
     await server.start()
     return server
 
@@ -72,16 +151,24 @@ def make_api(
 
     def clients() -> int:
         found = server()
-        return 0 if found is None else found.gateway.connections
+        return 0 if found is None else found.clients
 
     return Api(services, lambda: signals().subscribe, is_embedded=is_embedded, reserved=RESERVED, clients=clients)
 
 
-def make_asgi(api: Api) -> FastAPI:
-    """Its ASGI application."""
+def make_asgi(api: Api, hooks: Hooks, gauges: Gauges) -> FastAPI:
+    """Its ASGI application, with /metrics."""
+    from prometheus_client import generate_latest
+
     from trunkline.rest.asgi import application
 
-    return application(api)
+    read = measured(hooks, gauges)
+
+    async def metrics() -> bytes:
+        await gauges.refresh()
+        return generate_latest(read)
+
+    return application(api, metrics)
 
 
 def make_router(api: Api) -> APIRouter:

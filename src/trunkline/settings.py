@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import ipaddress
 import os
 import re
 import warnings
@@ -31,8 +32,11 @@ ALIASES: dict[str, tuple[str, float | None]] = {
     "JOB_TIMEOUT_MINUTES": ("JOB_TIMEOUT", 60.0),
     "WEBSOCKET_PORT": ("PORT", None),
     "WEBSOCKET_CORS_ORIGIN": ("CORS_ORIGINS", None),
+    "WEBSOCKET_PING_INTERVAL": ("PING_INTERVAL", 0.001),
+    "WEBSOCKET_PING_TIMEOUT": ("PING_TIMEOUT", 0.001),
 }
 SECRET: dict[str, Any] = {"secret": True}  # never printed: not in messages, not by `config show`, not in the repr
+DEVELOPMENT_ORIGINS = ("http://localhost:3000", "http://localhost:5173")
 UNUSED = {"PGBOSS_ARCHIVE_COMPLETED_AFTER_SECONDS": "finished jobs are never moved to an archive; TRUNKLINE_RETENTION alone decides"}
 
 
@@ -58,10 +62,40 @@ class Settings(BaseModel):
     encryption_keys: SecretStr | None = Field(None, description="comma list of keys: the first encrypts, all decrypt; never shown")
     secret_fields: str = Field("default", max_length=10_000, description="comma list of payload fields that are refused; off: none")
     jobtypes_off: str = Field("", max_length=10_000, description="comma list of job types that are not declared; all: every plug-in")
+    connection_hosts: str = Field(
+        "", max_length=10_000, description="comma list of hosts, networks and folders that registered URLs may name"
+    )
+    files_dir: str = Field("trunkline-files", min_length=1, description="folder of files that jobs read and write, one per tenant in it")
+    export_max_rows: int = Field(10_000_000, ge=1)
+    export_max_bytes: int = Field(2 * 1024**3, ge=1024)
+    import_max_bytes: int = Field(1024**3, ge=1024)
+    report_all_tenants: bool = Field(False, description="whether reports of the default tenant may count every tenant")
+    ai_base_url: str | None = Field(
+        None, pattern=r"^https?://", max_length=1000, description="OpenAI-compatible endpoint, such as https://host/v1"
+    )
+    ai_api_key: SecretStr | None = Field(None, json_schema_extra=SECRET, description="its key; never shown")
+    ai_model: str | None = Field(None, min_length=1, max_length=200)
+    ai_blocked: str = Field("", max_length=10_000, description="comma list of phrases that are neither sent nor kept")
+    recovery_window_s: float = Field(
+        120.0, ge=10, le=600, description="how long a client may be away and still get what it missed, seconds"
+    )
+    events_kept_s: float = Field(86400.0, ge=60, le=86400, description="how long what is said about jobs stays in their history, seconds")
     trace_context: bool = Field(True, description="whether a job carries the trace of the span that enqueued it")
     env: Literal["development", "production"] | None = None
-    host: str = Field("127.0.0.1", min_length=1, max_length=255, description="address the gateway listens on")
+    host: str = Field("127.0.0.1", min_length=1, max_length=255, description="address that the gateway and the API listen on")
     port: int = Field(3000, ge=0, le=65535, description="0: any free one")
+    cors_origins: str = Field("", max_length=10_000, description="comma list of origins whose pages may connect and call; *: every page")
+    ping_interval_s: float = Field(25.0, ge=0.1, le=300, description="pings to watchers of /socket.io")
+    ping_timeout_s: float = Field(60.0, ge=0.1, le=300, description="... and how long an answer may take")
+    websocket_only: bool = Field(False, description="whether Socket.IO is spoken over WebSockets only, without polling")
+    trusted_proxies: str = Field("", max_length=10_000, description="comma list of addresses or networks whose X-Forwarded-For is believed")
+    address_connections: int = Field(5000, ge=1, le=1_000_000, description="sockets one address may hold")
+    address_unknown: int = Field(500, ge=1, le=1_000_000, description="... that have not said who they are")
+    address_connect_rate: float = Field(
+        200.0, gt=0, le=1_000_000, description="new sockets of one address a second; ten times that at once"
+    )
+    metrics_port: int | None = Field(None, ge=0, le=65535, description="where Prometheus reads; unset: nowhere; 0: any free port")
+    metrics_host: str = Field("127.0.0.1", min_length=1, max_length=255, description="address of METRICS_PORT")
     jwt_secret: str | None = Field(None, min_length=32, max_length=4096, repr=False, json_schema_extra=SECRET)
     jwt_public_key: str | None = Field(None, min_length=1, max_length=8192, description="PEM: RS256, ES256 or EdDSA, as the key is")
     jwt_jwks_url: str | None = Field(None, max_length=2000, description="https:// address of the identity provider's key set")
@@ -70,8 +104,6 @@ class Settings(BaseModel):
     jwt_tenant_claim: str = Field("tenant", min_length=1, max_length=200)
     jwt_default_tenant: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")
     jwt_admin_claim: str | None = Field(None, min_length=1, max_length=200, description="name of a claim that is true, or name=value")
-    cors_origins: str = Field("", max_length=10_000, description="comma list of origins that browsers may call from; * for any")
-    proxies: str = Field("", max_length=2000, description="comma list of proxies whose X-Forwarded-For is believed; * for any")
     api_rate: float = Field(100.0, ge=0.1, le=1_000_000, description="requests a second of one principal; twice as many at once")
     audit_retention_s: float = Field(365 * 86400.0, ge=86400, le=36500 * 86400.0, description="how long it is kept who did what")
     metrics_token: str | None = Field(None, min_length=16, max_length=500, repr=False, json_schema_extra=SECRET)
@@ -118,6 +150,17 @@ class Settings(BaseModel):
                 raise ValueError(f"key {n} is no key (32 bytes in URL-safe base64): make one with trunkline keys generate")
         return keys
 
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _checked_proxies(cls, proxies: str) -> str:
+        for each in _listed(proxies):
+            try:
+                ipaddress.ip_network(each)
+            except ValueError:
+                if each != "*":
+                    raise ValueError(f"{each[:80]!r} is no address and no network (10.0.0.0/8): list those of your proxies") from None
+        return proxies
+
     @property
     def keys(self) -> tuple[str, ...]:
         """The encryption keys, the first of which encrypts; () for none."""
@@ -130,8 +173,17 @@ class Settings(BaseModel):
 
     @property
     def origins(self) -> tuple[str, ...]:
-        """Origins that browsers may call from."""
-        return _listed(self.cors_origins)
+        """Origins whose pages may connect to the sockets and call the API, as browsers write them."""
+        return tuple(each.rstrip("/").lower() for each in _listed(self.cors_origins))
+
+    def origins_in(self, *, is_development: bool) -> tuple[str, ...]:
+        """The same, and in development those of the usual local servers."""
+        return (*self.origins, *(DEVELOPMENT_ORIGINS if is_development else ()))
+
+    @property
+    def proxies(self) -> tuple[str, ...]:
+        """Addresses and networks whose X-Forwarded-For is believed."""
+        return _listed(self.trusted_proxies)
 
     @property
     def is_pooled(self) -> bool:

@@ -7,12 +7,16 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
+import psutil
 import pytest
 from websockets.sync.client import ClientConnection, connect
 
 from tests.cli.conftest import Cli, Start
 from tests.cli.program import Program
+from tests.support.until import until_now
 
 
 def ready(program: Program) -> int:
@@ -90,3 +94,39 @@ async def test_production_does_not_start_while_the_test_token_is_live(cli: Cli, 
     program = start("gateway", "--port", "0")
 
     assert 1 == program.end() and "trunkline tokens deactivate" in program.complained and "Traceback" not in program.complained
+
+
+def processes(program: Program) -> list[psutil.Process]:
+    """The gateways that a program keeps, without those that are just ending."""
+    return [each for each in psutil.Process(program.process.pid).children() if "gateway" in each.cmdline()]
+
+
+async def test_several_processes_share_a_port_and_end_together(start: Start, call: Callable[[int], Caller]):
+    """What comes to one is worked on at another; one that is killed is started again; polling has no place there."""
+    program = start("gateway", "--port", "0", "--workers", "2", "--json")
+    port = ready(program)
+    callers = [call(port) for _ in range(8)]
+    assert 2 == len({caller.ready["id"].partition(".")[0] for caller in callers})
+    callers[0].ask("register_worker", jobName="work")
+    for caller in callers:
+        caller.ask("send_job", name="work", data={})
+    assert callers[0].until("work_request")
+    with pytest.raises(HTTPError, match="400"):
+        urlopen(f"http://127.0.0.1:{port}/ws/?EIO=4&transport=polling")
+    first, kept = processes(program)
+    first.kill()
+    until_now(lambda: len(processes(program)) == 2 and first not in processes(program), "it is started again")
+    program.signal(signal.SIGTERM)
+
+    assert 0 == program.end() and '"event":"stopped"' in program.said
+    assert not kept.is_running()
+
+
+async def test_processes_of_a_gateway_that_was_killed_end_by_themselves(start: Start):
+    """Nobody would stop them."""
+    program = start("gateway", "--port", "0", "--workers", "2", "--json")
+    ready(program)
+    orphans = processes(program)
+    program.process.kill()
+
+    until_now(lambda: not any(each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in orphans), "they have ended")

@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
+import socketio
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
@@ -17,6 +18,7 @@ from tests.support.until import until
 from trunkline import Trunkline
 from trunkline.auth import Tokens
 from trunkline.gateway.server import Server
+from trunkline.settings import Settings
 
 
 class Client:
@@ -88,6 +90,40 @@ class Client:
         await asyncio.gather(self._reader, return_exceptions=True)
 
 
+class SocketIoClient(Client):
+    """The same over Socket.IO, by python-socketio's own client. Every socket end it hears of is the gateway's unless it closes itself."""
+
+    def __init__(self, transports: list[str]) -> None:
+        self.io = socketio.AsyncClient(reconnection=False)
+        self.transports = transports
+        self.pushes, self.order, self.closed = {}, [], None
+        self.io.on("*", self._heard)
+        self.io.on("disconnect", self._ended)
+
+    async def open(self, url: str, auth: dict[str, Any] | None) -> None:
+        """Connect; the gateway says `client_ready` or `error` then."""
+        await self.io.connect(url, socketio_path="/ws", auth=auth, transports=self.transports)
+
+    def _heard(self, event: str, data: Any = None) -> None:
+        self.order.append(event)
+        self.pushes.setdefault(event, []).append(data)
+
+    def _ended(self, reason: str) -> None:
+        self.closed = (4401 if reason == "server disconnect" else 1012, reason)
+
+    async def ask_many(self, calls: list[tuple[str, Any]]) -> list[Any]:
+        """The answers to several calls."""
+        return list(await asyncio.gather(*(self.io.call(call, data, timeout=30) for call, data in calls)))
+
+    def kill(self) -> None:
+        """The connection is gone without a goodbye."""
+        self.io.eio.ws._response.connection.transport.abort()
+
+    async def close(self) -> None:
+        """A clean end."""
+        await self.io.shutdown()
+
+
 Join = Callable[..., Awaitable[Client]]
 
 
@@ -101,11 +137,28 @@ async def server(app: Trunkline) -> AsyncIterator[Server]:
 
 
 @pytest.fixture
-async def dial(server: Server) -> AsyncIterator[Callable[..., Awaitable[Client]]]:
-    """Open a socket; `token` goes into the header."""
+def transport(request: pytest.FixtureRequest) -> str:
+    """How clients speak: `raw`, `websocket` or `polling` (Socket.IO)."""
+    return getattr(request, "param", "raw")
+
+
+EVERYWHERE = pytest.mark.parametrize("transport", ["raw", "websocket"], indirect=True)
+
+
+@pytest.fixture
+async def dial(server: Server, transport: str) -> AsyncIterator[Callable[..., Awaitable[Client]]]:
+    """Open a socket; `token` goes into the header, or into `auth`."""
     async with AsyncExitStack() as stack:
 
         async def open_socket(token: str | None = None, path: str = "/ws/raw", **query: Any) -> Client:
+            if transport != "raw":
+                auth = {**query, **({} if token is None else {"customerToken": token})}
+                if "events" in auth:
+                    auth["events"] = auth["events"] != "false"
+                speaking = SocketIoClient([transport])
+                await speaking.open(f"http://127.0.0.1:{server.port}", auth or None)
+                stack.push_async_callback(speaking.close)
+                return speaking
             asked = "&".join(f"{name}={value}" for name, value in query.items())
             headers = {} if token is None else {"Authorization": f"Bearer {token}"}
             url = f"ws://127.0.0.1:{server.port}{path}" + (f"?{asked}" if asked else "")
@@ -150,3 +203,27 @@ async def worker(join: Join) -> Callable[..., Awaitable[Client]]:
         return client
 
     return come
+
+
+@pytest.fixture
+async def elsewhere(trunkline_url: str) -> AsyncIterator[Server]:
+    """Another gateway on the same database."""
+    async with Trunkline(settings=Settings.load({}, database_url=trunkline_url)) as app:
+        yield await app.start_gateway(port=0, mode="development")
+        await app.stop_gateway(1.0)
+
+
+@pytest.fixture
+async def cross(elsewhere: Server) -> AsyncIterator[Callable[..., Awaitable[Client]]]:
+    """A client of the other gateway."""
+    async with AsyncExitStack() as stack:
+
+        async def come(token: str, **query: Any) -> Client:
+            asked = "&".join(f"{name}={value}" for name, value in query.items())
+            url = f"ws://127.0.0.1:{elsewhere.port}/ws/raw?{asked}"
+            client = Client(await connect(url, additional_headers={"Authorization": f"Bearer {token}"}, compression=None))
+            stack.push_async_callback(client.close)
+            await client.pushed("client_ready")
+            return client
+
+        yield come

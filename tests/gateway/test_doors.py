@@ -7,8 +7,8 @@ import json
 from datetime import UTC, datetime
 
 import pytest
-from msgspec import Raw
 
+from tests.gateway.conftest import EVERYWHERE
 from tests.support.until import until
 from trunkline.auth import Tokens
 from trunkline.auth.mode import TEST_TOKEN
@@ -16,7 +16,7 @@ from trunkline.errors import InvalidSetting
 from trunkline.gateway import raw
 from trunkline.gateway.gateway import MOST_AT_ONCE
 from trunkline.model.job import new_id
-from trunkline.wire.pushes import Completed
+from trunkline.realtime import Event
 
 
 async def test_a_token_in_the_header_or_in_the_first_message_lets_in(dial, token):
@@ -30,6 +30,7 @@ async def test_a_token_in_the_header_or_in_the_first_message_lets_in(dial, token
     assert ready[0]["id"] != ready[1]["id"] and len(ready[0]["id"]) >= 24
 
 
+@EVERYWHERE
 async def test_the_test_token_lets_in_during_development(dial):
     """As the documentation of existing clients says."""
     assert [{"customerId": "customer-001"}] == [
@@ -72,6 +73,7 @@ async def test_a_socket_that_says_nothing_is_closed(dial, monkeypatch):
     assert 4401 == (await client.until_closed())[0] and ["Authentication required"] == client.pushes["error"]
 
 
+@EVERYWHERE
 async def test_a_token_that_is_revoked_cuts_its_sockets(app, join):
     """And no other's; its jobs go to others."""
     tenant_id = await app.tenant_id("customer-001")
@@ -84,6 +86,7 @@ async def test_a_token_that_is_revoked_cuts_its_sockets(app, join):
     await stays.ok("send_job", name="resize", data={})
 
 
+@EVERYWHERE
 async def test_a_scope_that_is_missing_is_forbidden(join):
     """With a sentence that says which."""
     job = {"jobName": "a", "jobId": "0197aaaa-0000-7000-8000-000000000000"}
@@ -113,6 +116,7 @@ async def test_an_administrator_may_send_for_a_user_and_what_is_reserved(app, jo
     assert ("u-1", "schema-rebuild") == ((job := await app.get(job_id, tenant="customer-001")).user_id, job.kind)
 
 
+@EVERYWHERE
 async def test_another_tenant_sees_and_touches_nothing(app, join, worker):
     """Not its jobs, not its queues, not its events, not its work."""
     mine, theirs = await worker(), await worker(tenant="customer-002")
@@ -132,6 +136,7 @@ async def test_another_tenant_sees_and_touches_nothing(app, join, worker):
     assert {"client_ready"} == set(theirs.pushes)
 
 
+@EVERYWHERE
 async def test_pure_workers_hear_no_events(join, worker):
     """`events: false`; nor does a token that may neither send nor watch."""
     remote, only_works, sender = await worker(events="false"), await join("customer-001", "work"), await join()
@@ -143,6 +148,7 @@ async def test_pure_workers_hear_no_events(join, worker):
     assert ({"client_ready", "work_request"}, {"client_ready"}) == (set(remote.pushes), set(only_works.pushes))
 
 
+@EVERYWHERE
 async def test_keys_answer_as_the_contract_says(join):
     """A singleton that is held is null, a repeated idempotency key the same id, whichever comes first when both are given."""
     client = await join()
@@ -163,6 +169,7 @@ async def test_keys_answer_as_the_contract_says(join):
     assert both is not None and (both, None) == (both_again, blocked)
 
 
+@EVERYWHERE
 async def test_queue_sizes_count_what_stands_before_a_state(app, join, worker):
     """Created, retry, active, completed, cancelled."""
     remote, sender = await worker(2), await join()
@@ -193,7 +200,7 @@ async def test_what_cannot_be_read_is_answered_in_its_place(join):
     await client.socket.send('{"id":"f","type":"schedule_job","data":{"name":"a","cronPattern":"* * * * *"}}')
     replies = {reply["id"]: reply["data"] for reply in await client.pushed("reply", 8) if reply["id"]}
 
-    assert {"a": "unknown_call", "b": "invalid_input", "c": "invalid_input", "e": None, "f": "unknown_call"} == {
+    assert {"a": "unknown_call", "b": "invalid_input", "c": "invalid_input", "e": None, "f": None} == {
         i: data.get("code") for i, data in replies.items()
     }
     assert {"invalid_input", "invalid_payload"} == {reply["data"]["code"] for reply in client.pushes["reply"] if reply["id"] is None}
@@ -225,6 +232,7 @@ async def test_a_frame_that_is_too_large_ends_its_socket_only(join):
     await other.ok("send_job", name="a", data={})
 
 
+@EVERYWHERE
 async def test_a_payload_above_the_limit_is_refused_by_name(join):
     """The frame may be larger than a payload."""
     answer = await (await join()).ask("send_job", name="a", data="x" * 1_100_000)
@@ -239,17 +247,19 @@ async def test_a_client_that_does_not_read_is_disconnected_and_nobody_waits(app,
     deaf.socket.transport.pause_reading()
     for _ in range(60):
         await client.ok("send_job", name="resize", data={})
-        server.gateway.audience.tell(await app.tenant_id("customer-001"), _large())
+        server.gateway.audience._hear([_large(await app.tenant_id("customer-001"))])
     await until(lambda: server.gateway.connections == 1, "the deaf client is out")
 
     await client.ok("send_job", name="resize", data={})
     deaf.kill()
 
 
-def _large() -> Completed:
-    return Completed(job_name="x", job_id=new_id(), result=Raw(b'"' + b"x" * 200_000 + b'"'), completed_at=datetime.now(UTC))
+def _large(tenant_id: int) -> Event:
+    data = b'"' + b"x" * 200_000 + b'"'
+    return Event(tenant_id, "", "completed", "completed", data, datetime.now(UTC), job_id=new_id(), queue="x")
 
 
+@EVERYWHERE
 async def test_many_calls_at_once_are_all_answered(join):
     """In arrays as they were asked."""
     client = await join()

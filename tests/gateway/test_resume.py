@@ -3,46 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
-from typing import Any
 from uuid import UUID
 
 import pytest
-from websockets.asyncio.client import connect
 
 from tests.gateway.conftest import Client
 from tests.support.until import until
-from trunkline import Trunkline
 from trunkline.errors import Unavailable
 from trunkline.gateway import resumption
-from trunkline.gateway.server import Server
-from trunkline.settings import Settings
 from trunkline.store import work
-
-
-@pytest.fixture
-async def elsewhere(trunkline_url: str) -> AsyncIterator[Server]:
-    """Another gateway on the same database."""
-    async with Trunkline(settings=Settings.load({}, database_url=trunkline_url)) as app:
-        yield await app.start_gateway(port=0, mode="development")
-        await app.stop_gateway(1.0)
-
-
-@pytest.fixture
-async def cross(elsewhere: Server) -> AsyncIterator[Callable[..., Awaitable[Client]]]:
-    """A client of the other gateway."""
-    async with AsyncExitStack() as stack:
-
-        async def come(token: str, **query: Any) -> Client:
-            asked = "&".join(f"{name}={value}" for name, value in query.items())
-            url = f"ws://127.0.0.1:{elsewhere.port}/ws/raw?{asked}"
-            client = Client(await connect(url, additional_headers={"Authorization": f"Bearer {token}"}, compression=None))
-            stack.push_async_callback(client.close)
-            await client.pushed("client_ready")
-            return client
-
-        yield come
 
 
 async def started(remote: Client, sender: Client, count: int = 1) -> list[str]:

@@ -6,9 +6,11 @@ import asyncio
 
 import pytest
 
+from tests.gateway.conftest import EVERYWHERE
 from tests.support.until import until
 from trunkline import Trunkline
 
+pytestmark = EVERYWHERE
 UNKNOWN = "0197aaaa-0000-7000-8000-000000000000"
 
 
@@ -168,7 +170,7 @@ async def test_unregistering_hands_back_what_was_not_started(join, worker):
         ({"error": {"name": "TypeError", "message": "x is undefined", "stack": "at y"}}, True, "retrying", "x is undefined"),
         ({"error": "broken", "retryable": False}, False, "failed", "broken"),
         ({"error": "slow down", "retryAfter": 60}, True, "retrying", None),
-        ({"error": [1, 2]}, True, "retrying", "[1, 2]"),
+        ({"error": [1]}, True, "retrying", "[1]"),
     ],
 )
 async def test_a_failure_follows_the_policy_and_says_what_comes(app, join, worker, fields, will_retry, after, message):

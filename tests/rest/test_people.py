@@ -112,7 +112,7 @@ async def test_old_rows_are_swept_when_their_time_is_over(app, user, admin):
 
 
 async def test_schedules_and_templates_come_back_as_they_were_saved(admin, machine):
-    """The same name replaces; a job is made of a template; machines that may send may keep them, users may not."""
+    """The same name replaces; a job is made of a template; machines that may send may keep them, users may not. One that is used stays."""
     body = {
         "name": "nightly",
         "template": "report",
@@ -139,6 +139,8 @@ async def test_schedules_and_templates_come_back_as_they_were_saved(admin, machi
     assert (1, ["nightly"]) == (listed["pagination"]["total"], [one["name"] for one in listed["data"]])
     assert ({"a": 1, "b": 3}, 3) == (detail["payload"], detail["priority"]) and [fired] == [one["jobId"] for one in firings]
     assert 422 == (await admin.post("/api/schedules", json={"name": "x", "type": "echo", "cron": "61 * * * *"})).status_code
+    assert 422 == (await admin.delete("/api/templates/report")).status_code  # the schedule makes jobs of it
+    assert 200 == (await admin.delete("/api/schedules/nightly")).status_code
     assert [200, 404] == [(await admin.delete("/api/templates/report")).status_code for _ in range(2)]
 
 

@@ -1,39 +1,62 @@
-"""`trunkline gateway`: a port for remote workers and senders. It runs no handler itself."""
+"""`trunkline gateway`: a port for remote workers and senders; `trunkline serve`: the REST API on it, too. Neither runs a handler itself."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from trunkline.cli import show
-from trunkline.cli.options import Json
+from trunkline.cli.options import Json, MetricsPort
 from trunkline.cli.run import carry_out, leave
 
 if TYPE_CHECKING:
     from trunkline.app import Trunkline
     from trunkline.auth import Mode
+    from trunkline.cli.interrupts import Interrupts
     from trunkline.cli.voice import Voice
     from trunkline.settings import Settings
 
 
+Host = Annotated[str | None, typer.Option(metavar="ADDRESS", help="Unset: TRUNKLINE_HOST.", show_default=False)]
+Port = Annotated[int | None, typer.Option(min=0, max=65535, help="0: any free one. Unset: TRUNKLINE_PORT.", show_default=False)]
+Workers = Annotated[
+    int, typer.Option(min=1, max=256, metavar="N", help="Processes that share the port; above 1, Socket.IO without polling.")
+]
+
+
 def gateway(
-    host: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Unset: TRUNKLINE_HOST.", show_default=False)] = None,
-    port: Annotated[int | None, typer.Option(min=0, max=65535, help="0: any free one. Unset: TRUNKLINE_PORT.", show_default=False)] = None,
+    host: Host = None,
+    port: Port = None,
+    workers: Workers = 1,
+    metrics_port: MetricsPort = None,
     as_json: Json = False,
 ) -> None:
     """Let programs send jobs and work on them over WebSocket, with a token. Ctrl-C stops it: workers may report what they have."""
-    leave(carry_out(serve_until_asked(host, port, api=False, as_json=as_json), as_json=as_json))
+    leave(carry_out(_serve(host, port, workers, metrics_port, api=False, as_json=as_json), as_json=as_json))
 
 
-async def serve_until_asked(host: str | None, port: int | None, *, api: bool, as_json: bool) -> int:
-    """Open the port, wait for Ctrl-C, close it; the exit code. `api`: the REST API on it, too."""
+def serve(
+    host: Host = None,
+    port: Port = None,
+    workers: Workers = 1,
+    metrics_port: MetricsPort = None,
+    as_json: Json = False,
+) -> None:
+    """Serve the REST API under /api, and the sockets of `gateway`, on one port. Ctrl-C stops it."""
+    leave(carry_out(_serve(host, port, workers, metrics_port, api=True, as_json=as_json), as_json=as_json))
+
+
+async def _serve(host: str | None, port: int | None, workers: int, metrics_port: int | None, *, api: bool, as_json: bool) -> int:
+    from trunkline.cli import siblings, welcome
     from trunkline.cli.interrupts import Interrupts, Stopped
     from trunkline.cli.reach import LOG_LEVEL
     from trunkline.cli.voice import Voice
+    from trunkline.errors import InvalidInput
     from trunkline.observe import logs
     from trunkline.settings import Settings
 
@@ -43,16 +66,27 @@ async def serve_until_asked(host: str | None, port: int | None, *, api: bool, as
         interrupts = stack.enter_context(Interrupts())
         try:
             app, mode = await interrupts.unless_asked(_open(settings, stack, voice))
-            server = await interrupts.unless_asked(app.start_gateway(mode=mode, api=api))
+            if workers > 1:
+                if metrics_port is not None:
+                    raise InvalidInput(
+                        "--metrics-port is for one process, and --workers starts several. Start them one by one to scrape each."
+                    )
+                return await _serve_many(app, mode, workers, interrupts, voice, api=api)
+            keeper = siblings.keeper()
+            if keeper is None:  # siblings cannot share the port of METRICS_PORT
+                await interrupts.unless_asked(welcome.metrics(app, metrics_port, voice))
+            server = await interrupts.unless_asked(app.start_gateway(mode=mode, api=api, shares_port=keeper is not None))
         except Stopped:
             voice.say("Stopped before everything was up.")
             return 130
-        place = f"{settings.host}:{server.port}"
-        voice.say(f"Gateway on {show.masked(app.settings.database_url or '')}, {mode}: ws://{place}/ws/raw")
-        if api:
-            voice.say(f"REST API: http://{place}/api (its description: http://{place}/api/openapi.json)")
+        voice.say(f"Gateway on {show.masked(app.settings.database_url or '')}, {mode}: {_doors(settings.host, server.port, api=api)}")
         voice.event("ready", host=settings.host, port=server.port, mode=mode)
-        await interrupts.asked.wait()
+        asked: list[asyncio.Future[Any]] = [asyncio.ensure_future(interrupts.asked.wait())]
+        if keeper is not None:
+            asked.append(asyncio.ensure_future(siblings.keeper_gone(keeper)))
+        await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+        for each in asked:
+            each.cancel()
         timeout_s = settings.shutdown_timeout_s
         voice.event("stopping", running=server.gateway.dispatcher.running, timeoutS=timeout_s)
         stopped = await app.stop_gateway(timeout_s)
@@ -60,6 +94,37 @@ async def serve_until_asked(host: str | None, port: int | None, *, api: bool, as
         voice.say(f"Stopped: {stopped.released} handed back unstarted, {stopped.left} handed back while they ran.")
         voice.event("stopped", handedBack=stopped.released + stopped.left, unreported=stopped.unflushed)
         return 1 if stopped.unflushed else 0
+
+
+async def _serve_many(app: Trunkline, mode: Mode, workers: int, interrupts: Interrupts, voice: Voice, *, api: bool) -> int:
+    """Keep `workers` processes on the port until somebody asks."""
+    from trunkline.auth import prepare
+    from trunkline.cli.siblings import Siblings, reserve
+
+    settings = app.settings
+    await prepare(app.store, mode)
+    with reserve(settings.host, settings.port) as held:
+        port = int(held.getsockname()[1])
+        environ = {"TRUNKLINE_DATABASE_URL": settings.database_url or "", "TRUNKLINE_ENV": mode}
+        kept = Siblings("serve" if api else "gateway", workers, settings.host, port, environ)
+        try:
+            await interrupts.unless_asked(kept.start())
+            voice.say(f"{workers} gateways on {show.masked(settings.database_url or '')}, {mode}: {_doors(settings.host, port, api=api)}")
+            voice.event("ready", host=settings.host, port=port, mode=mode, workers=workers)
+            await interrupts.asked.wait()
+        finally:
+            voice.event("stopping", timeoutS=settings.shutdown_timeout_s)
+            code = await kept.stop(settings.shutdown_timeout_s + 10)
+        handed_back = sum(each.get("handedBack", 0) for each in kept.stopped)
+        voice.say(f"Stopped: {handed_back} handed back.")
+        voice.event("stopped", handedBack=handed_back, unreported=sum(each.get("unreported", 0) for each in kept.stopped))
+        return code
+
+
+def _doors(host: str, port: int, *, api: bool) -> str:
+    shown = f"[{host}]" if ":" in host else host
+    rest = f"http://{shown}:{port}/api (described at /api/openapi.json), " if api else ""
+    return f"{rest}http://{shown}:{port}/ws (Socket.IO), ws://{shown}:{port}/ws/raw"
 
 
 async def _open(settings: Settings, stack: AsyncExitStack, voice: Voice) -> tuple[Trunkline, Mode]:

@@ -15,19 +15,20 @@ from trunkline.cli.audit import audit
 from trunkline.cli.batches import batches
 from trunkline.cli.bench import bench
 from trunkline.cli.config import config, version
+from trunkline.cli.connections import connections
 from trunkline.cli.dead_letters import dead_letters
 from trunkline.cli.doctor import doctor
 from trunkline.cli.enqueue import enqueue
-from trunkline.cli.gateway import gateway
+from trunkline.cli.gateway import gateway, serve
 from trunkline.cli.jobs import jobs
 from trunkline.cli.jobtypes import jobtypes
 from trunkline.cli.keys import keys
 from trunkline.cli.limits import limits
 from trunkline.cli.migrate import migrate
+from trunkline.cli.prompts import prompts
 from trunkline.cli.queues import queues
 from trunkline.cli.retention import retention
 from trunkline.cli.schedules import schedules
-from trunkline.cli.server import serve
 from trunkline.cli.templates import templates
 from trunkline.cli.tenants import tenants
 from trunkline.cli.tokens import tokens
@@ -71,6 +72,8 @@ root.add_typer(schedules, name="schedules", rich_help_panel=USE)
 root.add_typer(templates, name="templates", rich_help_panel=USE)
 root.add_typer(batches, name="batches", rich_help_panel=USE)
 root.add_typer(limits, name="limits", rich_help_panel=USE)
+root.add_typer(connections, name="connections", rich_help_panel=USE)
+root.add_typer(prompts, name="prompts", rich_help_panel=USE)
 root.add_typer(dead_letters, name="dead-letters", rich_help_panel=USE)
 root.add_typer(tokens, name="tokens", rich_help_panel=OPERATE)
 root.command(rich_help_panel=OPERATE)(audit)

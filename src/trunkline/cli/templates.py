@@ -77,10 +77,10 @@ async def _list(tenant: str | None, *, as_json: bool) -> None:
 
 async def _save(name: str, kind: str, payload: Any, options: dict[str, Any], tenant: str | None, *, as_json: bool) -> None:
     from trunkline.cli.audited import audited
-    from trunkline.cli.reach import application, existing_tenant
+    from trunkline.cli.reach import application
 
     async with application(as_json=as_json) as app:
-        async with audited(app, await existing_tenant(app, tenant)) as act:
+        async with audited(app, await app.tenant_id(tenant)) as act:
             await act.do.templates.save(name, kind, payload, tenant=tenant, **options)
             await act.note("template.saved", f"template:{name}", type=kind)
         _print(await app.templates.get(name, tenant=tenant), as_json=as_json)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trunkline.cli.options import Json
+from trunkline.cli.options import Json, MetricsPort
 from trunkline.cli.run import carry_out, leave
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ def up(
     once: Annotated[bool, typer.Option("--once", help="With --demo: end when the job has ended.")] = False,
     no_worker: Annotated[bool, typer.Option("--no-worker", help="Only the database and its schema.")] = False,
     concurrency: Annotated[int | None, typer.Option(min=1, help="Jobs at once. Unset: TRUNKLINE_CONCURRENCY.", show_default=False)] = None,
+    metrics_port: MetricsPort = None,
     as_json: Json = False,
 ) -> None:
     """Start everything here: PostgreSQL, the schema and a worker. Ctrl-C stops it."""
@@ -32,10 +33,15 @@ def up(
         raise typer.BadParameter("it ends after the demonstration, so it needs --demo.", param_hint="--once")
     if no_worker and demo:
         raise typer.BadParameter("the demonstration needs the worker: leave one of the two out.", param_hint="--no-worker")
-    leave(carry_out(_up(demo=demo, once=once, works=not no_worker, concurrency=concurrency, as_json=as_json), as_json=as_json))
+    leave(
+        carry_out(
+            _up(demo=demo, once=once, works=not no_worker, concurrency=concurrency, metrics_port=metrics_port, as_json=as_json),
+            as_json=as_json,
+        )
+    )
 
 
-async def _up(*, demo: bool, once: bool, works: bool, concurrency: int | None, as_json: bool) -> int:
+async def _up(*, demo: bool, once: bool, works: bool, concurrency: int | None, metrics_port: int | None, as_json: bool) -> int:
     from trunkline.cli import serve, welcome
     from trunkline.cli.demo import demonstrate, register_connections
     from trunkline.cli.interrupts import Interrupts, Stopped
@@ -48,6 +54,7 @@ async def _up(*, demo: bool, once: bool, works: bool, concurrency: int | None, a
             reached, app = await interrupts.unless_asked(_opened(stack, voice))
             if demo or reached.server is not None:
                 register_connections(reached)
+            await welcome.metrics(app, metrics_port, voice)
             worker = await app.start_worker(concurrency=concurrency) if works else None
             welcome.ready(app, voice, concurrency if worker else 0)
         except Stopped:

@@ -1,4 +1,4 @@
-"""`app.records`: what people read of jobs, through the reading role: one, pages, history, why one is not running.
+"""`app.records`: what people read of jobs, through the reading role: one, pages, why one is not running.
 
 Always true: payloads and results travel as JSON text, opened where they are encrypted and this process has the key; a job of
 another user reads as one that is not there.
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -25,18 +24,8 @@ from trunkline.store import inspect, limits, pages, requests
 from trunkline.store.pages import LOOKS, Filter, JobRow, Page, Place, QueueRow
 from trunkline.store.reader import Reader
 
-__all__ = ["LOOKS", "Change", "Filter", "Health", "JobRow", "Page", "Place", "QueueRow", "Records"]
+__all__ = ["LOOKS", "Filter", "Health", "JobRow", "Page", "Place", "QueueRow", "Records"]
 _SEALED = f'"{ENVELOPE}"'
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One step of a job's life; `data` is JSON text, or None."""
-
-    status: str
-    at: datetime
-    attempt: int | None
-    data: str | None
 
 
 class Health(NamedTuple):
@@ -82,12 +71,6 @@ class Records:
     async def fitting(self, tenant_id: int, job_ids: list[UUID], wanted: Filter) -> list[UUID]:
         """Those of these jobs that fit."""
         return await pages.fitting(await self.reader(), tenant_id, job_ids, wanted)
-
-    async def history(self, tenant_id: int, job_id: UUID, *, user_id: str | None = None) -> list[Change]:
-        """What became of a job, newest first: derived from its rows, at most 100 attempts."""
-        row = await self.job(tenant_id, job_id, user_id=user_id)
-        attempts = await pages.attempts(await self.reader(), tenant_id, job_id)
-        return sorted(_changes(row, attempts), key=lambda change: change.at, reverse=True)
 
     async def explain(self, tenant_id: int, job_id: UUID, *, user_id: str | None = None) -> tuple[JobRow, list[Reason]]:
         """Why a job is not running, the decisive reason first; none for one that has ended."""
@@ -146,19 +129,3 @@ def _view(tenant_id: int, row: JobRow) -> JobView:
     for name in ("payload", "result", "error", "progress", "options"):
         values[name] = None if values[name] is None else decode(values[name])
     return JobView(tenant_id=tenant_id, **values)
-
-
-def _changes(row: JobRow, attempts: list[pages.Attempt]) -> list[Change]:
-    found = [Change("queued", row.created_at, None, None)]
-    is_over = row.state in ("completed", "failed", "cancelled")
-    for one in attempts:
-        if one.started_at is not None:
-            found.append(Change("started", one.started_at, one.attempt, None))
-        is_last = is_over and one.attempt == row.attempt and one.ending == "failed"
-        if not is_last:
-            found.append(Change("cancelled" if one.ending == "cancelled" else "retrying", one.ended_at, one.attempt, one.error))
-    if row.started_at is not None and not any(one.attempt == row.attempt and one.started_at == row.started_at for one in attempts):
-        found.append(Change("started", row.started_at, row.attempt, None))
-    if is_over and row.finished_at is not None:
-        found.append(Change(row.state, row.finished_at, row.attempt, row.result if row.state == "completed" else row.error))
-    return found

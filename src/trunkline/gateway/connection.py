@@ -5,6 +5,7 @@ Always true: `held` has the jobs that this connection was given and has not repo
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -12,6 +13,7 @@ from uuid import UUID
 
 from trunkline.auth import Principal
 from trunkline.engine import Job
+from trunkline.gateway.said import Said
 from trunkline.wire import Push
 
 
@@ -25,6 +27,10 @@ class Peer(Protocol):
 
     def push(self, push: Push) -> None:
         """Send an event."""
+        ...
+
+    def hear(self, said: Said) -> None:
+        """Send an event that others are sent, too: it is encoded once."""
         ...
 
     def close(self, reason: str) -> None:
@@ -69,17 +75,20 @@ class Connection:
     Attributes:
         id: `<session>.<secret>`: which gateway it is connected to, and what cannot be guessed; with the same token it resumes.
         wants_events: whether it is told what happens in its tenant.
+        is_let_in: whether it was told so; nothing is said to it before.
     """
 
     id: str
     principal: Principal
     peer: Peer
     wants_events: bool = True
+    is_let_in: bool = False
     is_open: bool = True
     is_cut: bool = False  # its token is over: not even the calls under way are answered
     seats: dict[str, Seat] = field(default_factory=dict)  # by queue name
     held: dict[UUID, Held] = field(default_factory=dict)
     unwatch: Callable[[], None] = lambda: None
+    waits: set[asyncio.Future[None]] = field(default_factory=set)  # calls that wait for batches; each ends with the connection
 
     def is_same_client(self, other: Connection) -> bool:
         """Whether both came with the same token."""

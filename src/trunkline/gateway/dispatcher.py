@@ -26,12 +26,10 @@ from msgspec import Raw
 from trunkline.engine import Job, RemoteWork, Settled
 from trunkline.engine.faults import fault, fault_of
 from trunkline.engine.line import Line
-from trunkline.errors import LeaseLost, NotReadable, RateLimited, TrunklineError
+from trunkline.errors import LeaseLost, NotReadable, RateLimited
 from trunkline.gateway.connection import Connection, Held, Seat
-from trunkline.gateway.events import Tell, ending_event
 from trunkline.model import kind_name
-from trunkline.model.payload import encode
-from trunkline.wire.pushes import CancelRequest, Progress, Started, WorkRequest
+from trunkline.wire.pushes import CancelRequest, WorkRequest
 
 GRACE_S = 5.0
 CANCEL_GRACE_S = 10.0
@@ -53,16 +51,14 @@ class Leaving(NamedTuple):
     """A report on its way."""
 
     held: Held
-    ending: str | None
-    said: str | None  # result or error as its watchers see it, JSON text
     answer: asyncio.Future[Ending]
 
 
 class Dispatcher:
     """The desk. `watch` is a loop to be kept going."""
 
-    def __init__(self, remote: RemoteWork, tell: Tell, *, grace_s: float = GRACE_S, clock: Callable[[], float] = time.monotonic) -> None:
-        self._remote, self._tell = remote, tell
+    def __init__(self, remote: RemoteWork, *, grace_s: float = GRACE_S, clock: Callable[[], float] = time.monotonic) -> None:
+        self._remote = remote
         self._grace_s, self._clock = grace_s, clock
         self._seats: dict[int, list[Seat]] = defaultdict(list)
         self._held: dict[Key, Held] = {}
@@ -135,26 +131,14 @@ class Dispatcher:
         """(job, attempt) of all that is held here or being reported."""
         return {(job_id, attempt) for _, job_id, attempt in self._held.keys() | self._leaving.keys()}
 
-    def cancel_requested(self, fences: Sequence[Fence]) -> None:
+    def cancel_requested(self, leases: Sequence[Key]) -> None:
         """Tell the workers, once; 10 s later the attempts are over."""
-        wanted = set(fences)
-        if found := [held for held in self._held.values() if held.job.fence in wanted and held.cancel_at is None]:
-            self._in_background(self._cancel(found))
-
-    async def _cancel(self, found: list[Held]) -> None:
-        """Of several tenants' jobs with one id, those that are meant."""
-        for tenant_id in {held.job.tenant_id for held in found}:
-            jobs = [held for held in found if held.job.tenant_id == tenant_id]
-            try:
-                wanted = await self._remote.cancel_wanted(tenant_id, [held.job for held in jobs])
-            except TrunklineError as error:
-                log.warning("gateway.cancel_not_read", error=str(error))  # it is said again in a second
-                continue
-            for held in jobs:
-                if held.job.fence in wanted and held.cancel_at is None and _key(held.job) in self._held:
-                    held.cancel_at = self._clock() + CANCEL_GRACE_S
-                    self._look_at = min(self._look_at, held.cancel_at)
-                    self._stop(held)
+        for lease in leases:
+            held = self._held.get(lease)
+            if held is not None and held.cancel_at is None:
+                held.cancel_at = self._clock() + CANCEL_GRACE_S
+                self._look_at = min(self._look_at, held.cancel_at)
+                self._stop(held)
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -170,15 +154,12 @@ class Dispatcher:
         self._parked.clear()
 
     def ended(self, job: Job, what: str, settled: Settled | None) -> None:
-        """A report is written: its worker has its answer, and its tenant hears of it."""
+        """A report is written: its worker has its answer."""
         leaving = self._leaving.pop(_key(job), None)
         if leaving is None:
             return
         if not leaving.answer.done():
             leaving.answer.set_result(Ending(what, settled))
-        event = ending_event(leaving.held, leaving.ending, what, leaving.said, self._remote.database_now())
-        if event is not None:
-            self._tell(job.tenant_id, event)
 
     # -- workers come and go -------------------------------------------------------------
 
@@ -249,7 +230,7 @@ class Dispatcher:
 
     def lose(self, held: Held) -> None:
         """Its worker will not come back: one failure, and it is offered again."""
-        self._end(held, "lost", fault("lost", "its worker's connection was lost"), '"its worker was lost"')
+        self._end(held, "lost", fault("lost", "its worker's connection was lost"))
 
     def _leave_seat(self, seat: Seat) -> None:
         seats = self._seats[seat.queue_id]
@@ -280,17 +261,14 @@ class Dispatcher:
 
     def started(self, held: Held) -> None:
         """Its handler runs now."""
-        if not held.is_started:
-            held.is_started = True
-            self._tell(held.job.tenant_id, Started(job_name=held.job.queue, job_id=held.job.id, started_at=self._remote.database_now()))
+        held.is_started = True
 
-    def progress(self, held: Held, value: str, event: Progress) -> None:
-        """Keep how far it is (JSON text), and tell who watches."""
+    def progress(self, held: Held, value: str) -> None:
+        """Keep how far it is (JSON text)."""
         self.started(held)
         self._remote.progress(held.job, value)
-        self._tell(held.job.tenant_id, event)
 
-    async def report(self, held: Held, ending: str | None, text: str | None, said: str | None, delay_s: float | None = None) -> Ending:
+    async def report(self, held: Held, ending: str | None, text: str | None, delay_s: float | None = None) -> Ending:
         """End a job as its worker says, and answer when that is written. `ending` None: completed, with `text` as its result.
 
         Raises:
@@ -300,18 +278,16 @@ class Dispatcher:
             try:
                 text = self._remote.kept(held.job, text)
             except NotReadable as error:
-                ended = await self._end(held, "fatal" if error.for_good else "failed", fault_of(error), encode(str(error)))
+                ended = await self._end(held, "fatal" if error.for_good else "failed", fault_of(error))
                 if ended.what != "lost":
                     raise
                 return ended
-        return await self._end(held, ending, text, said, delay_s)
+        return await self._end(held, ending, text, delay_s)
 
-    def _end(
-        self, held: Held, ending: str | None, text: str | None = None, said: str | None = None, delay_s: float | None = None
-    ) -> asyncio.Future[Ending]:
+    def _end(self, held: Held, ending: str | None, text: str | None = None, delay_s: float | None = None) -> asyncio.Future[Ending]:
         job = held.job
         answer: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
-        self._leaving[_key(job)] = Leaving(held, ending, said, answer)
+        self._leaving[_key(job)] = Leaving(held, answer)
         self._let_go(held)
         if job.said_something and ending != "released":
             self._in_background(self._after_progress(job, ending, text, delay_s))
@@ -355,7 +331,7 @@ class Dispatcher:
         for held in list(self._held.values()):
             if held.job.deadline_at <= now:
                 self._stop(held)
-                self._end(held, "timed_out", fault("timed_out", "it took longer than its timeout"), '"timed out"')
+                self._end(held, "timed_out", fault("timed_out", "it took longer than its timeout"))
             elif held.cancel_at is not None and held.cancel_at <= now:
                 self._end(held, "cancelled", fault("cancelled", "cancelled by request"))
         for connection_id, (connection, until) in list(self._parked.items()):

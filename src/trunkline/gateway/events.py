@@ -1,55 +1,109 @@
-"""What the clients of a tenant are told about jobs that remote workers run.
+"""What the clients of a tenant are told about its jobs, whoever runs them: local workers, this gateway's or another's.
 
-Always true: an event goes to connections of its own tenant and to no other; to those that want events only.
-This process's connections hear of this process's jobs. The room `realtime` takes over `Tell` and carries them between processes.
+Always true: an event goes to connections of its own tenant and to no other; to those that want events only. A tenant without such a
+connection is not watched, so its jobs leave no events. They come from committed moves (realtime.Stream); there is no other way.
+Called by: gateway.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
-from datetime import datetime
+from collections.abc import Callable, Sequence
 
-from msgspec import Raw
+import msgspec
+import structlog
+from msgspec import UNSET, Raw
 
-from trunkline.gateway.connection import Connection, Held
+from trunkline.errors import TrunklineError
+from trunkline.gateway.connection import Connection
+from trunkline.gateway.said import Said
+from trunkline.realtime import Event, Stream
 from trunkline.wire import Push
-from trunkline.wire.pushes import CancelledPush, Completed, FailedPush
+from trunkline.wire.pushes import BatchCompleted, CancelledPush, Completed, FailedPush, Progress, Started
 
-Tell = Callable[[int, Push], None]  # (tenant, event)
+log = structlog.get_logger("trunkline.gateway")
 
 
 class Audience:
-    """Connections by tenant."""
+    """Connections by tenant. Between `start` and `stop` they hear what the stream tells."""
 
-    def __init__(self) -> None:
-        self._by_tenant: dict[int, set[Connection]] = defaultdict(set)
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self._by_tenant: dict[int, dict[Connection, Callable[[], None]]] = defaultdict(dict)
+        self._unsubscribe: Callable[[], None] = lambda: None
 
-    def join(self, connection: Connection) -> None:
-        """Tell it what happens in its tenant, if it wants to hear and may: who only works learns about its own jobs only."""
-        if connection.wants_events and (connection.principal.may("watch") or connection.principal.may("send")):
-            self._by_tenant[connection.principal.tenant_id].add(connection)
+    def start(self) -> None:
+        """Begin to tell."""
+        self._unsubscribe = self._stream.subscribe(self._hear)
+
+    def stop(self) -> None:
+        """Tell nothing more."""
+        self._unsubscribe()
+        for connections in list(self._by_tenant.values()):
+            for connection in list(connections):
+                self.leave(connection)
+
+    async def join(self, connection: Connection) -> None:
+        """Tell it what happens in its tenant from now on, if it wants to hear and may: who only works learns about its own jobs only."""
+        if not connection.wants_events or not (connection.principal.may("watch") or connection.principal.may("send")):
+            return
+        tenant_id = connection.principal.tenant_id
+        self._by_tenant[tenant_id][connection] = self._stream.watch(tenant_id)
+        try:
+            await self._stream.ready(tenant_id)
+        except TrunklineError as error:
+            log.warning("gateway.events_not_ready", error=str(error))  # it hears them as soon as they can be read
 
     def leave(self, connection: Connection) -> None:
-        """Tell it nothing more."""
+        """Tell it nothing more. Twice is once."""
         tenant_id = connection.principal.tenant_id
-        self._by_tenant[tenant_id].discard(connection)
+        if (unwatch := self._by_tenant[tenant_id].pop(connection, None)) is not None:
+            unwatch()
         if not self._by_tenant[tenant_id]:
             del self._by_tenant[tenant_id]
 
-    def tell(self, tenant_id: int, push: Push) -> None:
-        """An event to all of a tenant."""
-        for connection in tuple(self._by_tenant.get(tenant_id, ())):
-            connection.peer.push(push)
+    def _hear(self, burst: Sequence[Event]) -> None:
+        connections = self._by_tenant.get(burst[0].tenant_id)
+        if connections:
+            heard = [Said(push) for event in burst if (push := push_of(event)) is not None]
+            for connection in tuple(connections):
+                if connection.is_let_in:
+                    for said in heard:
+                        connection.peer.hear(said)
 
 
-def ending_event(held: Held, ending: str | None, what: str, said: str | None, at: datetime) -> Push | None:
-    """The event of an attempt that ended; None where nobody needs to hear: handed back, put off, or no longer ours."""
-    job_id, name = held.job.id, held.job.queue
-    if what == "completed":
-        return Completed(job_name=name, job_id=job_id, result=Raw((said or "null").encode()), completed_at=at)
-    if what == "cancelled":
-        return CancelledPush(job_id=job_id, cancelled_at=at)
-    if what == "lost" or ending in ("released", "retry_after"):
+def push_of(event: Event) -> Push | None:
+    """An event in the words of this dialect; None: it has none for it."""
+    if event.batch_id is not None:
+        return BatchCompleted(batch_id=event.batch_id, **msgspec.json.decode(event.data))
+    if event.job_id is None or event.queue is None:
         return None
-    return FailedPush(job_name=name, job_id=job_id, error=Raw((said or "null").encode()), failed_at=at, will_retry=what != "failed")
+    job_id, name = event.job_id, event.queue
+    if event.what == "progress":
+        return _progress(name, event)
+    if event.is_said:
+        return None
+    if event.what == "started":
+        return Started(job_name=name, job_id=job_id, started_at=event.at)
+    if event.what == "completed":
+        return Completed(job_name=name, job_id=job_id, result=Raw(event.data), completed_at=event.at)
+    if event.what == "cancelled":
+        return CancelledPush(job_id=job_id, cancelled_at=event.at)
+    if event.what in ("retrying", "failed"):
+        return FailedPush(job_name=name, job_id=job_id, error=_error(event.data), failed_at=event.at, will_retry=event.what == "retrying")
+    return None
+
+
+def _progress(name: str, event: Event) -> Push | None:
+    said = msgspec.json.decode(event.data)
+    if event.job_id is None or not isinstance(said, dict) or not isinstance(said.get("percentage"), int | float):
+        return None  # written from SQL, in a form of its own
+    data = Raw(msgspec.json.encode(said["data"])) if "data" in said else UNSET
+    message = said["message"] if isinstance(said.get("message"), str) else UNSET
+    return Progress(job_name=name, job_id=event.job_id, progress=said["percentage"], message=message, data=data)
+
+
+def _error(data: bytes) -> Raw:
+    """The message of an error, as JSON text; what is no error of ours as it is."""
+    said = msgspec.json.decode(data)
+    return Raw(msgspec.json.encode(said["message"])) if isinstance(said, dict) and isinstance(said.get("message"), str) else Raw(data)

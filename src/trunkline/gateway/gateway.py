@@ -18,7 +18,7 @@ from typing import Any
 import structlog
 from msgspec import Raw, Struct
 
-from trunkline.auth import Customers, Revocations
+from trunkline.auth import Customers, Principal, Revocations
 from trunkline.engine import RemoteWork
 from trunkline.errors import RateLimited, TrunklineError, Unauthenticated, UnknownCall
 from trunkline.gateway.commands import COMMANDS, Asked
@@ -27,12 +27,16 @@ from trunkline.gateway.dispatcher import GRACE_S, Dispatcher
 from trunkline.gateway.events import Audience
 from trunkline.gateway.resumption import Resumption
 from trunkline.gateway.services import Services
+from trunkline.gateway.waits import BatchWaits
+from trunkline.realtime import Stream
 from trunkline.wire import Handshake, Refusal, decode_call
 from trunkline.wire.pushes import ClientReady
 
 MOST_CONNECTIONS = 10_000  # of one process
 MOST_OF_TENANT = 5_000  # ... of one tenant, so that another always gets in
-ONE_BY_ONE = frozenset(("get_job", "cancel_job", "get_queue_size"))  # each takes a database connection for itself ...
+ONE_BY_ONE = frozenset(  # each takes a database connection for itself ...
+    ("get_job", "cancel_job", "get_queue_size", "send_batch", "schedule_job", "unschedule_job", "list_schedules")
+)
 MOST_AT_ONCE = 3  # ... and one tenant may have so many of them; all other calls share statements
 INVALID = "Invalid authentication token"
 GOING = "the gateway is shutting down"
@@ -59,6 +63,7 @@ class Gateway:
         revocations: Revocations,
         remote: RemoteWork,
         subscribe: Subscribe,
+        stream: Stream,
         *,
         reserved: frozenset[str] = frozenset(),
         grace_s: float = GRACE_S,
@@ -66,12 +71,13 @@ class Gateway:
         self._services, self._customers, self._revocations = services, customers, revocations
         self._remote, self._subscribe = remote, subscribe
         self._reserved = reserved
-        self.audience = Audience()
-        self.dispatcher = Dispatcher(remote, self.audience.tell, grace_s=grace_s)
+        self.audience = Audience(stream)
+        self.dispatcher = Dispatcher(remote, grace_s=grace_s)
         self._in: dict[str, Connection] = {}
         self._resumption = Resumption(remote, self.dispatcher, self._replaced)
         self._of_tenant: Counter[int] = Counter()
         self._turns: dict[int, asyncio.Semaphore] = {}
+        self._waits = BatchWaits(services, self._turn)
         self._sizes: dict[tuple[int, str, str], tuple[float, int]] = {}
         self._tasks: list[asyncio.Task[Any]] = []
         self._unsubscribe: list[Callable[[], None]] = []
@@ -81,6 +87,7 @@ class Gateway:
         """Open the session, begin to claim and to listen for revocations."""
         self._unsubscribe = [self._subscribe(self._customers.heard), self._subscribe(self._revocations.heard)]
         self._unsubscribe.append(self._subscribe(self._resumption.heard))
+        self.audience.start()
         await self._remote.start(self.dispatcher)
         self._tasks = [asyncio.create_task(loop) for loop in (self.dispatcher.watch(), self._customers.run(), self._revocations.run())]
 
@@ -104,6 +111,7 @@ class Gateway:
         self._tasks = []
         for unsubscribe in self._unsubscribe:
             unsubscribe()
+        self.audience.stop()
         unflushed = await self._remote.stop()
         await self._customers.note_used()
         log.info("gateway.stopped", released=released, left=left, unflushed=unflushed)
@@ -132,16 +140,18 @@ class Gateway:
         self._in[connection.id] = connection
         self._of_tenant[principal.tenant_id] += 1
         connection.unwatch = self._revocations.watch(principal, lambda: self._cut(connection))
-        if handshake.resume is not None:
-            try:
+        try:
+            if handshake.resume is not None:
                 await self._resumption.resume(handshake.resume, connection)
-            except BaseException:
-                self.leave(connection)
-                raise
+            await self.audience.join(connection)
+        except BaseException:
+            self.leave(connection)
+            raise
         if not connection.is_open:  # its token ended meanwhile
+            self.audience.leave(connection)
             raise Unauthenticated(INVALID)
         peer.push(ClientReady(id=connection.id, customer_id=principal.tenant))
-        self.audience.join(connection)
+        connection.is_let_in = True
         return connection
 
     async def answer(self, connection: Connection, name: str, data: Raw) -> Struct:
@@ -155,16 +165,19 @@ class Gateway:
             if (command := COMMANDS.get(name)) is None:
                 raise UnknownCall(f"{name} is not served by this version.")
             connection.principal.require(*call.scopes)
-            asked = Asked(connection, self._services, self.dispatcher, self._reserved, self._sizes)
+            asked = Asked(connection, self._services, self.dispatcher, self._waits, self._reserved, self._sizes)
             if name not in ONE_BY_ONE:
                 return await command(asked, call)
-            async with self._turns.setdefault(connection.principal.tenant_id, asyncio.Semaphore(MOST_AT_ONCE)):
+            async with self._turn(connection.principal):
                 return await command(asked, call)
         except TrunklineError as error:
             return Refusal.of(error)
         except Exception as error:
             log.exception("gateway.call_failed", call=name)
             return Refusal.of(error)
+
+    def _turn(self, principal: Principal) -> asyncio.Semaphore:
+        return self._turns.setdefault(principal.tenant_id, asyncio.Semaphore(MOST_AT_ONCE))
 
     def leave(self, connection: Connection) -> None:
         """Its socket is gone. Twice is once."""
@@ -176,6 +189,7 @@ class Gateway:
             del self._of_tenant[tenant_id]
             self._turns.pop(tenant_id, None)
         connection.unwatch()
+        self._waits.leave(connection)
         self.audience.leave(connection)
         self.dispatcher.disconnected(connection)
 

@@ -11,8 +11,8 @@ Called by: gateway.server.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 
 import structlog
@@ -21,6 +21,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from trunkline.errors import TrunklineError, Unauthenticated
 from trunkline.gateway.connection import Connection
 from trunkline.gateway.gateway import GOING, Gateway
+from trunkline.gateway.pace import Pace
+from trunkline.gateway.said import Said
 from trunkline.wire import (
     Handshake,
     Message,
@@ -50,8 +52,8 @@ log = structlog.get_logger("trunkline.gateway")
 class RawPeer:
     """One socket. `run` lives as long as it does."""
 
-    def __init__(self, gateway: Gateway, socket: WebSocket) -> None:
-        self._gateway, self._socket = gateway, socket
+    def __init__(self, gateway: Gateway, socket: WebSocket, known: Callable[[], None] = lambda: None) -> None:
+        self._gateway, self._socket, self._known = gateway, socket, known
         self._out: deque[bytes] = deque()
         self._out_bytes = 0
         self._something = asyncio.Event()
@@ -59,7 +61,7 @@ class RawPeer:
         self._ending = asyncio.Event()
         self._calls: set[asyncio.Task[None]] = set()
         self._room = asyncio.Semaphore(MOST_CALLS)
-        self._tokens, self._tokens_at = RATE, time.monotonic()
+        self._pace = Pace(RATE)
         self._speaks_arrays = False
 
     # -- what the gateway says ----------------------------------------------------------
@@ -72,6 +74,10 @@ class RawPeer:
     def push(self, push: Push) -> None:
         """Send an event."""
         self._send(encode_push(push))
+
+    def hear(self, said: Said) -> None:
+        """Send an event that others are sent, too."""
+        self._send(said.frame)
 
     def close(self, reason: str) -> None:
         """Say why and disconnect."""
@@ -129,6 +135,7 @@ class RawPeer:
         try:
             connection = await self._let_in()
             if connection is not None:
+                self._known()
                 await self._read(connection)
         except (WebSocketDisconnect, RuntimeError):  # Starlette says either when the client is gone
             pass
@@ -181,7 +188,7 @@ class RawPeer:
             self._speaks_arrays = self._speaks_arrays or len(messages) > 1
             for message in messages:
                 await self._begin(connection, message)
-            await self._pace(len(messages))
+            await self._pace.take(len(messages))
 
     async def _begin(self, connection: Connection, message: Message | Unreadable) -> None:
         if isinstance(message, Unreadable):
@@ -202,14 +209,6 @@ class RawPeer:
         self._room.release()
         if not call.cancelled() and (error := call.exception()) is not None:
             log.error("gateway.answer_failed", exc_info=error)
-
-    async def _pace(self, messages: int) -> None:
-        """Read no faster than RATE: the rest waits with its sender."""
-        now = time.monotonic()
-        self._tokens = min(RATE, self._tokens + (now - self._tokens_at) * RATE) - messages
-        self._tokens_at = now
-        if self._tokens < 0:
-            await asyncio.sleep(-self._tokens / RATE)
 
     async def _write(self) -> None:
         while True:

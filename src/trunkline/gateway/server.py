@@ -1,7 +1,8 @@
-"""The gateway's sockets on a port: Starlette for the routes, uvicorn for HTTP and WebSocket.
+"""The gateway's sockets on a port: uvicorn for HTTP and WebSocket, Socket.IO, the plain WebSocket and the API behind it.
 
 Always true: a frame larger than MAX_BYTES never reaches us; a socket whose client does not answer a ping within 5 s is closed;
-nothing is compressed (it costs up to 300 KB a socket) unless asked for.
+nothing is compressed (it costs up to 300 KB a socket); nobody's word about an address is believed but TRUSTED_PROXIES'.
+`stop` accepts nothing more, lets workers report, closes sockets so that clients come back, then the port's last connections.
 Called by: app.
 """
 
@@ -13,45 +14,48 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import uvicorn
-from starlette.applications import Starlette
-from starlette.routing import WebSocketRoute
 from starlette.types import ASGIApp
-from starlette.websockets import WebSocket
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from trunkline.errors import InvalidSetting
+from trunkline.gateway.addresses import Addresses
+from trunkline.gateway.dialect import GatewayDialect
+from trunkline.gateway.front import Front
 from trunkline.gateway.gateway import Gateway, GatewayStopped
-from trunkline.gateway.raw import RawPeer
+from trunkline.gateway.origins import Origins
+from trunkline.gateway.protocols import Http, WebSockets
+from trunkline.gateway.socketio.server import Server as SocketIo
+from trunkline.gateway.watching import JobsDialect
+from trunkline.settings import Settings
 from trunkline.wire.text import MAX_BYTES
 
 PING_S = 5.0
-ABORT_AFTER_S = 5.0
 
 
-def routes(gateway: Gateway, rest: ASGIApp | None = None) -> Starlette:
-    """The ASGI application: `/ws/raw`, and behind it whatever else the port answers. More transports stand beside it."""
-
-    async def raw(websocket: WebSocket) -> None:
-        await RawPeer(gateway, websocket).run()
-
-    app = Starlette(routes=[WebSocketRoute("/ws/raw", raw)])
-    if rest is not None:
-        app.router.default = rest  # no mount: its pattern does not match every path that HTTP knows
-    return app
-
-
-class _Protocol(WebSocketsSansIOProtocol):
-    """Ends for certain: a transport that is closed waits for its client to read the rest, which a client that does not read never does."""
-
-    async def run_asgi(self) -> None:
-        try:
-            await super().run_asgi()
-        finally:
-            self.loop.call_later(ABORT_AFTER_S, self.transport.abort)
-
-    def keepalive_timeout(self) -> None:
-        super().keepalive_timeout()
-        self.loop.call_later(ABORT_AFTER_S, self.transport.abort)
+def applications(
+    gateway: Gateway, jobs: JobsDialect, settings: Settings, *, is_development: bool, websocket_only: bool, rest: ASGIApp | None = None
+) -> tuple[Front, dict[str, SocketIo]]:
+    """The ASGI application, and the Socket.IO servers in it by path."""
+    addresses = Addresses(settings.address_connections, settings.address_unknown, settings.address_connect_rate)
+    origins = Origins(settings.origins_in(is_development=is_development))
+    socketio = {
+        "/ws": SocketIo(
+            {"/": GatewayDialect(gateway)},
+            addresses,
+            ping_s=PING_S,
+            ping_timeout_s=PING_S,
+            allows=origins.allows_environ,
+            websocket_only=websocket_only,
+        ),
+        "/socket.io": SocketIo(
+            {"/jobs": jobs},
+            addresses,
+            ping_s=settings.ping_interval_s,
+            ping_timeout_s=settings.ping_timeout_s,
+            allows=origins.allows_environ,
+            websocket_only=websocket_only,
+        ),
+    }
+    return Front(gateway, addresses, origins, socketio, rest), socketio
 
 
 class _Quiet(uvicorn.Server):
@@ -65,12 +69,33 @@ class _Quiet(uvicorn.Server):
 class Server:
     """Listens from `start` to `stop`."""
 
-    def __init__(self, gateway: Gateway, host: str, port: int, *, rest: ASGIApp | None = None, proxies: str = "") -> None:
-        self.gateway, self._host, self._port = gateway, host, port
-        self._rest, self._proxies = rest, proxies
+    def __init__(
+        self,
+        gateway: Gateway,
+        jobs: JobsDialect,
+        host: str,
+        port: int,
+        settings: Settings,
+        *,
+        rest: ASGIApp | None = None,
+        is_development: bool = False,
+        shares_port: bool = False,
+    ) -> None:
+        """`rest`: answers every HTTP path that no socket has; None: there is nothing."""
+        self.gateway, self.jobs = gateway, jobs
+        self._host, self._port, self._settings = host, port, settings
+        self._shares_port = shares_port
+        self._front, self.socketio = applications(
+            gateway, jobs, settings, is_development=is_development, websocket_only=settings.websocket_only or shares_port, rest=rest
+        )
         self._server: _Quiet | None = None
         self._task: asyncio.Task[None] | None = None
         self.port = port
+
+    @property
+    def clients(self) -> int:
+        """Clients that are in, by whichever door."""
+        return self.gateway.connections + self.jobs.connections
 
     async def start(self) -> int:
         """Bind, start the gateway, accept; the port, also where any was asked for.
@@ -80,7 +105,7 @@ class Server:
         """
         try:
             family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
-            bound = socket.create_server((self._host, self._port), family=family, backlog=2048)
+            bound = socket.create_server((self._host, self._port), family=family, backlog=2048, reuse_port=self._shares_port)
         except OSError as error:
             raise InvalidSetting(
                 f"cannot listen on {self._host} port {self._port}: {error.strerror}. Set TRUNKLINE_HOST or TRUNKLINE_PORT."
@@ -94,19 +119,21 @@ class Server:
         except BaseException:
             bound.close()
             raise
+        self.jobs.start()
         config = uvicorn.Config(
-            routes(self.gateway, self._rest),
-            ws=_Protocol,
+            self._front,
+            http=Http,
+            ws=WebSockets,
             ws_max_size=MAX_BYTES,
             ws_ping_interval=PING_S,
             ws_ping_timeout=PING_S,
             ws_per_message_deflate=False,
+            proxy_headers=bool(self._settings.proxies),
+            forwarded_allow_ips=list(self._settings.proxies),
             lifespan="off",
             log_config=None,
             access_log=False,
             server_header=False,
-            proxy_headers=bool(self._proxies),
-            forwarded_allow_ips=self._proxies,
             timeout_graceful_shutdown=5,
         )
         self._server = _Quiet(config)
@@ -117,7 +144,12 @@ class Server:
 
     async def stop(self, timeout_s: float) -> GatewayStopped:
         """Stop the gateway, whose clients have `timeout_s` to report, then close the port. Twice is once."""
+        for listener in self._server.servers if self._server is not None else ():
+            listener.close()  # a client that comes now finds another gateway, or comes again
         stopped = await self.gateway.stop(timeout_s)
+        self.jobs.stop()
+        for socketio in self.socketio.values():
+            await socketio.shutdown()
         if self._server is not None and self._task is not None:
             self._server.should_exit = True
             await asyncio.gather(self._task, return_exceptions=True)

@@ -14,7 +14,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from trunkline.measure.run import MeasureFailed
@@ -106,12 +106,16 @@ async def started(role: str, url: str, deadline_s: float, **arguments: Any) -> A
         role: a name in `roles.ROLES`; `arguments` are its keyword arguments.
         deadline_s: it ends itself after this long, should nobody else end it.
     """
+    command = (sys.executable, "-m", "trunkline.measure.roles", role, json.dumps(arguments))
+    async with launched(role, command, url, deadline_s) as child:
+        yield child
+
+
+@contextlib.asynccontextmanager
+async def launched(role: str, command: Sequence[str], url: str, deadline_s: float) -> AsyncIterator[Child]:
+    """The same for any program that takes orders and answers as `child` does."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "trunkline.measure.roles",
-        role,
-        json.dumps(arguments),
+        *command,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

@@ -132,17 +132,18 @@ class Count(Answer, frozen=True, kw_only=True):
 
 
 class Update(Answer, frozen=True, kw_only=True):
-    """One step of a job's life; `data` is its result, or an error."""
+    """A step of a job's life, or what was said about it: queued, started, retrying, completed, failed, cancelled, in_progress, or the
+    application's own word. `data` is the result, the error, or what was said."""
 
     job_id: UUID
-    status: Literal["queued", "started", "retrying", "completed", "failed", "cancelled"]
+    status: str
     timestamp: datetime
     attempt: int | None
     data: Any
 
 
 class History(Answer, frozen=True, kw_only=True):
-    """What became of a job, newest first."""
+    """What became of a job and what was said about it, newest first."""
 
     data: list[Update]
 

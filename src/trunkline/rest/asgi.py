@@ -6,7 +6,7 @@ Called by: doors.
 from __future__ import annotations
 
 import hmac
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Any
@@ -25,13 +25,15 @@ from trunkline.rest.problems import problem, refusal
 from trunkline.rest.route import finished
 from trunkline.rest.routes import router
 
-DEVELOPMENT_ORIGINS = ("http://localhost:3000", "http://localhost:5173", "http://127.0.0.1:3000", "http://127.0.0.1:5173")
 DESCRIPTION = "A PostgreSQL-native job platform. Every refusal is RFC 9457 problem+json with a stable `code`."
 EXPOSED = ["ETag", "Retry-After", "Idempotent-Replayed"]
 
 
-def application(api: Api) -> FastAPI:
-    """An application of its own. It opens the services with the first request, or at its start where it has one."""
+def application(api: Api, metrics: Callable[[], Awaitable[bytes]]) -> FastAPI:
+    """An application of its own. It opens the services with the first request, or at its start where it has one.
+
+    `metrics`: what Prometheus reads.
+    """
 
     @asynccontextmanager
     async def alive(_: FastAPI) -> AsyncIterator[None]:
@@ -51,10 +53,9 @@ def application(api: Api) -> FastAPI:
         exception_handlers={HTTPException: _refuse, Exception: _refuse},
     )
     app.include_router(router(api))
-    _add_roots(app, api)
+    _add_roots(app, api, metrics)
     app.openapi = lambda: document(app)  # type: ignore[method-assign]
-    origins = [*api.settings.origins, *(DEVELOPMENT_ORIGINS if api.mode == "development" else ())]
-    if origins:
+    if origins := api.settings.origins_in(is_development=api.mode == "development"):
         app.add_middleware(
             CORSMiddleware,
             allow_origins=origins,
@@ -70,7 +71,7 @@ async def _refuse(request: Request, error: Exception) -> Response:
     return finished(request, refusal(error, request))
 
 
-def _add_roots(app: FastAPI, api: Api) -> None:
+def _add_roots(app: FastAPI, api: Api, read: Callable[[], Awaitable[bytes]]) -> None:
     async def healthz(request: Request) -> Response:
         return finished(request, Response(b'{"status":"ok"}', media_type="application/json", headers={"Cache-Control": "no-store"}))
 
@@ -85,9 +86,9 @@ def _add_roots(app: FastAPI, api: Api) -> None:
     async def metrics(request: Request) -> Response:
         if not _may_scrape(api, request):
             return finished(request, problem(404, "not_found", "there is nothing at this address."))
-        from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+        from prometheus_client import CONTENT_TYPE_LATEST
 
-        return finished(request, Response(generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST, "Cache-Control": "no-store"}))
+        return finished(request, Response(await read(), headers={"Content-Type": CONTENT_TYPE_LATEST, "Cache-Control": "no-store"}))
 
     roots: dict[str, Callable[[Request], Any]] = {"/healthz": healthz, "/readyz": readyz, "/metrics": metrics}
     for path, endpoint in roots.items():

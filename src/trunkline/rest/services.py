@@ -6,6 +6,7 @@ from typing import Protocol
 
 from trunkline.engine import Limits, Records, Schedules, Templates
 from trunkline.engine.acts import Actable
+from trunkline.realtime import Updates
 
 
 class Services(Actable, Protocol):
@@ -15,6 +16,7 @@ class Services(Actable, Protocol):
     schedules: Schedules
     templates: Templates
     limits: Limits
+    updates: Updates
 
     async def queue_size(self, queue: str, before: str = "active", *, tenant: str | None = None) -> int:
         """Jobs in states before `before`."""

@@ -27,7 +27,8 @@ from trunkline.store.pool import Store
 
 BEGIN_COPY = "select queue_ids, kind_ids, ord, clock_timestamp(), has_quota from trunkline.begin_copy($1, $2, $3, $4)"
 CHECK_QUOTA = "select trunkline.check_quota($1, $2, $3, $4)"
-WAKE = "select trunkline.wake($1)"
+END_COPY = "select trunkline.end_copy($1, $2)"
+NOTE = "select trunkline.note($1, 'queued', $2)"
 CHECK_IDS = "select trunkline.check_ids($1)"
 CAN_COPY = """select has_table_privilege('trunkline.job'::regclass, 'insert') and has_table_privilege('trunkline.ready'::regclass, 'insert')
    and not row_security_active('trunkline.job'::regclass)"""
@@ -103,7 +104,10 @@ class _Copying:
                     await self._writing
             raise
         if self._places:
-            await self._conn.fetch(self._store.sql(WAKE), sorted({place.queue_id for place in self._places.values()}))
+            queue_ids = sorted({place.queue_id for place in self._places.values()})
+            if await self._conn.fetchval(self._store.sql(END_COPY), self._tenant_id, queue_ids):  # somebody watches
+                for start in range(0, len(taken), PIECE):
+                    await self._conn.fetch(self._store.sql(NOTE), self._tenant_id, [job.id for job in taken[start : start + PIECE]])
 
     async def _read(self, source: Iterator[NewJob], taken: list[NewJob]) -> list[tuple[bytes, bytes]]:
         """The rows of one piece, in slices."""

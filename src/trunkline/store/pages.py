@@ -306,24 +306,7 @@ def id_at(moment: datetime) -> UUID:
     return UUID(int=ms << 80)
 
 
-class Attempt(NamedTuple):
-    """An attempt that did not complete, or an outcome that a retry set aside; `error` is JSON text."""
-
-    attempt: int
-    ending: str
-    started_at: datetime | None
-    ended_at: datetime
-    error: str | None
-
-
-ATTEMPTS = """select attempt, ending, started_at, ended_at, error from trunkline.attempt
- where tenant_id = $1 and job_id = $2 order by attempt desc, ended_at desc limit 100"""
 PARENTS = "select count(*) from (select from trunkline.dependency where tenant_id = $1 and child_id = $2 limit 1000) as d"
-
-
-async def attempts(reader: Reader, tenant_id: int, job_id: UUID) -> list[Attempt]:
-    """The last 100 of them, newest first."""
-    return [Attempt(*row) for row in await reader.fetch(tenant_id, ATTEMPTS, tenant_id, job_id)]
 
 
 async def parents(reader: Reader, tenant_id: int, job_id: UUID) -> int:

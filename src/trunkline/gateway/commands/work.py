@@ -20,7 +20,6 @@ from trunkline.model.payload import encode
 from trunkline.wire import payload_text
 from trunkline.wire.answers import Failed, Ok
 from trunkline.wire.calls import JobCompleted, JobFailed, JobProgress, JobStarted, RegisterWorker, UnregisterWorker, WorkerOptions
-from trunkline.wire.pushes import Progress
 
 LONGEST = 4000  # characters of an error's message
 
@@ -47,13 +46,11 @@ async def job_progress(asked: Asked, call: JobProgress) -> Ok:
     """How far it is; the latest is written a few times a second."""
     held = _held(asked, call)
     value: dict[str, Any] = {"percentage": call.progress}
-    event = Progress(job_name=held.job.queue, job_id=held.job.id, progress=call.progress, message=call.message or UNSET)
     if call.message is not None:
         value["message"] = call.message
     if (data := payload_text(call.data)) is not None:
         value["data"] = msgspec.Raw(encode(data, what="progress data", max_bytes=64 * 1024).encode())
-        event = msgspec.structs.replace(event, data=value["data"])
-    asked.dispatcher.progress(held, msgspec.json.encode(value).decode(), event)
+    asked.dispatcher.progress(held, msgspec.json.encode(value).decode())
     return Ok()
 
 
@@ -62,7 +59,7 @@ async def job_completed(asked: Asked, call: JobCompleted) -> Ok:
     held = _held(asked, call)
     text = payload_text(call.result)
     result = None if text is None else encode(text, what="result", max_bytes=asked.services.settings.result_max_bytes)
-    _still_held(await asked.dispatcher.report(held, None, result, result), held)
+    _still_held(await asked.dispatcher.report(held, None, result), held)
     return Ok()
 
 
@@ -71,7 +68,7 @@ async def job_failed(asked: Asked, call: JobFailed) -> Failed:
     held = _held(asked, call)
     parts = _parts(payload_text(call.error) or '"failed"')
     ending = "fatal" if not call.retryable else "failed" if call.retry_after is None else "retry_after"
-    ended = await asked.dispatcher.report(held, ending, fault(*parts), msgspec.json.encode(parts[1]).decode(), call.retry_after)
+    ended = await asked.dispatcher.report(held, ending, fault(*parts), call.retry_after)
     if ended.what == "lost":
         raise _lost(held)
     run_at = None if ended.settled is None else ended.settled.run_at

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Annotated
 from uuid import UUID
 
+import msgspec
 from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
@@ -137,18 +138,21 @@ def _add_one(api: Api, router: APIRouter) -> None:
         return json_answer(answers.job_of(row, detail=detail))
 
     @router.get("/jobs/{job_id}/history", tags=["jobs"], **describe(answers.History, refusals=(404,)))
-    async def get_history(request: Request, job_id: UUID) -> Response:
-        """What became of a job, newest first."""
+    async def get_history(
+        request: Request, job_id: UUID, limit: Annotated[int, Query(ge=1, le=100, description="Lines, the newest.")] = 100
+    ) -> Response:
+        """What became of a job, and what was said about it while that is kept (a day, the last 100), newest first."""
         asked = asked_of(request)
         asked.require("send", "watch")
-        found = await api.services.records.history(asked.tenant_id, job_id, user_id=asked.only_user)
+        await api.services.records.job(asked.tenant_id, job_id, user_id=asked.only_user)
+        found = await api.services.updates.get_job_history(job_id, limit, tenant=asked.tenant)
         updates = [
             answers.Update(
                 job_id=job_id,
-                status=one.status,  # type: ignore[arg-type]
+                status=one.status,
                 timestamp=one.at,
                 attempt=one.attempt,
-                data=None if one.data is None else answers.raw(one.data),
+                data=msgspec.Raw(one.data),
             )
             for one in found
         ]

@@ -63,6 +63,9 @@ begin
   if v_gates & 4 <> 0 then
     perform trunkline.check_quota(p_tenant_id, cardinality(p_ids), 0);
   end if;
+  if v_gates & 8 <> 0 and trunkline.is_watched(p_tenant_id) then
+    perform trunkline.note(p_tenant_id, 'queued', p_ids);
+  end if;
   perform trunkline.wake(v_queue_ids);
 end $$;
 
@@ -94,6 +97,9 @@ begin
   if v_gates & 4 <> 0 then
     perform trunkline.check_quota(p_tenant_id, 1, 0);
   end if;
+  if v_gates & 8 <> 0 and trunkline.is_watched(p_tenant_id) then
+    perform trunkline.note(p_tenant_id, 'queued', array[p_id]);
+  end if;
   if exists (select from trunkline.session as s where v_queue_id = any (s.asleep_on) and s.expires_at > v_at) then
     perform pg_notify(trunkline.channel(), 'wake ' || v_queue_id);
   end if;
@@ -118,4 +124,12 @@ begin
     join trunkline.queue as q on q.tenant_id = p_tenant_id and q.name = u.queue
     join trunkline.kind as k on k.tenant_id = p_tenant_id and k.name = u.kind;
   ord := trunkline.ord_now();
+end $$;
+
+-- After it: wakes sleepers as every enqueue does; answers whether somebody watches the tenant, so that `note` is to be told the ids.
+create or replace function trunkline.end_copy(p_tenant_id bigint, p_queue_ids integer[]) returns boolean
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  perform trunkline.wake(p_queue_ids);
+  return trunkline.is_watched(p_tenant_id);
 end $$;

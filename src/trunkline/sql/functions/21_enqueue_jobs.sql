@@ -161,9 +161,9 @@ begin
     select p_tenant_id, v_ord + b.n, b.id, b.queue_id, 0, b.priority, 0, b.traits from body as b join kept as x on x.id = b.id where b.run_at is null or b.run_at <= v_now
     returning queue_id
   )
-  select (select array_agg(distinct l.queue_id) from lined as l), (select array_agg(x.id) from kept as x), bit_or((b.traits & 96) | (b.gates & 4)) into v_queue_ids, v_made, v_rules from body as b;
+  select (select array_agg(distinct l.queue_id) from lined as l), (select array_agg(x.id) from kept as x), bit_or((b.traits & 96) | (b.gates & 12)) into v_queue_ids, v_made, v_rules from body as b;
   if v_rules <> 0 then
-    perform trunkline.enter_limits(p_tenant_id, p_ids, v_made, v_ord, v_rules);                                  -- before a child may end with its parents
+    perform trunkline.after_made(p_tenant_id, p_ids, v_made, v_ord, v_rules);                                    -- before a child may end with its parents
   end if;
   perform trunkline.after_enqueued(p_tenant_id, p_ids, p_options, p_run_ats, v_firsts, v_holders, v_there);     -- batches and parents
   perform trunkline.wake(v_queue_ids);

@@ -71,6 +71,9 @@ begin
   perform trunkline.refill(p_tenant_id, array(
     select l.limiter_id from trunkline.limiter as l where l.tenant_id = p_tenant_id and l.limiter_id = any (v_locked) and trunkline.room_of(l, v_now) > 0
        and exists (select from trunkline.deferred as d where d.tenant_id = p_tenant_id and d.limiter_id = l.limiter_id)));
+  if cardinality(v_won) > 0 and trunkline.is_watched(p_tenant_id) then
+    perform trunkline.note(p_tenant_id, 'started', array(select c.job_id from unnest(v_won) as c), array(select c.attempt + 1 from unnest(v_won) as c));
+  end if;
   return query
   select c.job_id, c.attempt + 1, c.failures, c.priority, c.ord, c.kind_id, j.payload, j.options, j.user_id
     from unnest(v_won) as c

@@ -45,7 +45,13 @@ begin
      where ((a.job_id, a.attempt) in (select o.job_id, o.attempt from trunkline.outcome as o
                                        where o.tenant_id = p_tenant_id and o.job_id = any (p_job_ids) and o.state = 1)) is not true;
   end if;
-  perform trunkline.tell_watchers(p_tenant_id, p_job_ids);
+  if not trunkline.tell_watchers(p_tenant_id, p_job_ids) then
+    return;
+  elsif v_written = cardinality(p_job_ids) then
+    perform trunkline.note(p_tenant_id, 'completed', p_job_ids, p_attempts);
+  elsif v_written > 0 then
+    perform trunkline.note_completed(p_tenant_id, p_job_ids, p_attempts, v_now);
+  end if;
 end $$;
 
 -- Frees the unique keys of jobs that ended; a key per time slot stays until its slot is over.
@@ -58,17 +64,22 @@ language sql security definer set search_path = pg_catalog, pg_temp as $$
 $$;
 
 -- Tells processes that wait for endings of this tenant that some of these jobs may have ended; ids only, they read.
--- 180 ids of 36 characters stay below the 8,000 bytes that NOTIFY takes.
-create or replace function trunkline.tell_watchers(p_tenant_id bigint, p_job_ids uuid[]) returns void
+-- 180 ids of 36 characters stay below the 8,000 bytes that NOTIFY takes. Answers whether the tenant's events are watched, which is another
+-- matter: those are noted by whoever knows what happened.
+drop function if exists trunkline.tell_watchers(bigint, uuid[]);
+create or replace function trunkline.tell_watchers(p_tenant_id bigint, p_job_ids uuid[]) returns boolean
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   v_at integer := 1;
+  v_waits boolean;
+  v_is_watched boolean;
 begin
-  if not exists (select from trunkline.session as s where s.watches @> array[p_tenant_id] and s.expires_at > clock_timestamp()) then
-    return;
-  end if;
-  while v_at <= cardinality(p_job_ids) loop
+  select exists (select from trunkline.session as s where s.watches @> array[p_tenant_id] and s.expires_at > clock_timestamp()),
+         exists (select from trunkline.watched as w where w.tenant_id = p_tenant_id and w.until > trunkline.now())
+    into v_waits, v_is_watched;
+  while v_waits and v_at <= cardinality(p_job_ids) loop
     perform pg_notify(trunkline.channel(), 'ended ' || p_tenant_id || ' ' || array_to_string(p_job_ids[v_at : v_at + 179], ' '));
     v_at := v_at + 180;
   end loop;
+  return v_is_watched;
 end $$;

@@ -139,8 +139,11 @@ begin
   for v_released in select s.queue_id, min(s.ord) as ord from unnest(p_settled) as s where s.ending = 'released' and s.next = 'ready' group by s.queue_id loop
     perform pg_notify(trunkline.channel(), 'rewind ' || v_released.queue_id || ' ' || v_released.ord);
   end loop;
-  select array_agg(s.queue_id) filter (where s.next = 'ready'), array_agg(s.job_id) filter (where s.next in ('failed', 'cancelled'))
+  select array_agg(s.queue_id) filter (where s.next = 'ready'), coalesce(array_agg(s.job_id) filter (where s.next in ('failed', 'cancelled')), '{}')
     into v_queues, v_ended from unnest(p_settled) as s;
+  if trunkline.tell_watchers(p_tenant_id, v_ended) then
+    perform trunkline.note_settled(p_tenant_id, p_settled);            -- before the events of what follows
+  end if;
   perform trunkline.dead_letter(p_tenant_id,
     array(select s.job_id from unnest(p_settled) as s where s.next = 'failed' and s.dead_letter is not null),
     array(select s.dead_letter from unnest(p_settled) as s where s.next = 'failed' and s.dead_letter is not null));
@@ -155,9 +158,6 @@ begin
   if v_queues is not null then
     perform trunkline.wake(v_queues);
   end if;
-  if v_ended is not null then
-    perform trunkline.tell_watchers(p_tenant_id, v_ended);
-  end if;
 end $$;
 
 -- Copies of failed jobs into the queues that were named for them, in the transaction that failed them. A copy has an id
@@ -167,6 +167,7 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   v_ord bigint := trunkline.ord_now();
   v_queue_ids integer[];
+  v_copies uuid[];
 begin
   if cardinality(p_job_ids) = 0 then
     return;
@@ -184,8 +185,11 @@ begin
   ), lined as (
     insert into trunkline.ready (tenant_id, ord, job_id, queue_id, attempt, priority, failures, traits)
     select p_tenant_id, v_ord + c.n, c.id, c.queue_id, 0, 0, 0, 0 from copy as c
-    returning queue_id
+    returning queue_id, job_id
   )
-  select array_agg(distinct l.queue_id) into v_queue_ids from lined as l;
+  select array_agg(distinct l.queue_id), array_agg(l.job_id) into v_queue_ids, v_copies from lined as l;
+  if v_copies is not null and trunkline.is_watched(p_tenant_id) then
+    perform trunkline.note(p_tenant_id, 'queued', v_copies);
+  end if;
   perform trunkline.wake(v_queue_ids);
 end $$;

@@ -96,10 +96,10 @@ begin
          array_agg(g.job_id) filter (where g.state = 2 and g.dead_letter is not null), array_agg(g.dead_letter) filter (where g.state = 2 and g.dead_letter is not null)
     into ids, traits, states, v_failed, v_copies from judged as g;
   delete from trunkline.dependency as e where e.tenant_id = p_tenant_id and e.child_id = any (ids);
-  perform trunkline.dead_letter(p_tenant_id, coalesce(v_failed, '{}'), coalesce(v_copies, '{}'));
-  if ids is not null then
-    perform trunkline.tell_watchers(p_tenant_id, ids);
+  if ids is not null and trunkline.tell_watchers(p_tenant_id, ids) then
+    perform trunkline.note_ended(p_tenant_id, ids, states);
   end if;
+  perform trunkline.dead_letter(p_tenant_id, coalesce(v_failed, '{}'), coalesce(v_copies, '{}'));
 end $$;
 
 -- Cuts the edges from these parents to these children, whose rows are locked, and lets those go that wait for nobody any more: in line,

@@ -1,17 +1,27 @@
 -- What a running handler writes. Every write matches (tenant, job, attempt): an attempt that lost its lease changes nothing.
 
--- Progress of many jobs, the latest of each; answers those whose fence held. It never moves a deadline.
+-- Progress of many jobs, the latest of each; answers those whose fence held. It never moves a deadline. Each is an event, watched or not:
+-- a job's history shows it.
 create or replace function trunkline.save_progress(p_tenant_id bigint, p_job_ids uuid[], p_attempts integer[], p_progress json[]) returns setof uuid
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bitmapscan = off set enable_nestloop = off set enable_mergejoin = off
 as $$
+declare
+  v_ids uuid[];
+  v_attempts integer[];
+  v_progress json[];
 begin
-  return query
-  update trunkline.lease as l set progress = a.progress
-    from unnest(p_job_ids, p_attempts, p_progress) as a (job_id, attempt, progress)
-   where l.tenant_id = p_tenant_id and l.job_id = any (p_job_ids) and l.job_id = a.job_id and l.attempt = a.attempt
-  returning l.job_id;
-  perform trunkline.tell_watchers(p_tenant_id, p_job_ids);
+  with saved as (
+    update trunkline.lease as l set progress = a.progress
+      from unnest(p_job_ids, p_attempts, p_progress) as a (job_id, attempt, progress)
+     where l.tenant_id = p_tenant_id and l.job_id = any (p_job_ids) and l.job_id = a.job_id and l.attempt = a.attempt
+    returning l.job_id, l.attempt, l.progress
+  )
+  select array_agg(s.job_id), array_agg(s.attempt), array_agg(s.progress) into v_ids, v_attempts, v_progress from saved as s;
+  if v_ids is not null then
+    perform trunkline.note_progress(p_tenant_id, v_ids, v_attempts, v_progress, trunkline.tell_watchers(p_tenant_id, v_ids));
+  end if;
+  return query select unnest(v_ids);
 end $$;
 
 -- Keeps a value that the next attempt of the same job reads. False: the lease is lost.

@@ -111,6 +111,7 @@ begin
   for v_suffix in select s.suffix from trunkline.slice as s where s.leaving_since is not null union select trunkline.old_slices(p_retention_s) loop
     dropped := dropped + trunkline.drop_partition(v_suffix, p_retention_s)::integer;
   end loop;
+  perform trunkline.sweep_events();
   deleted := (trunkline.sweep(p_retention_s, 20000)).deleted;
   keys := trunkline.sweep_keys(p_retention_s);
   return next;
@@ -125,6 +126,7 @@ begin
     return;
   end if;
   made := 0; keys := 0;
+  perform trunkline.sweep_events();
   leaving := array(select s.suffix from trunkline.slice as s where s.leaving_since is not null);
   if trunkline.take_duty('retention', 3600, p_session_id) then
     made := trunkline.make_partitions(p_days);

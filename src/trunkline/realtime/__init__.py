@@ -1,0 +1,25 @@
+"""Tells people: committed moves of jobs, and what is said about them, to whoever watches. Rooms, history, recovery.
+
+Start reading with `stream` (one reader per process), then `offsets` (why a late commit is never missed), `rooms`, `updates`.
+"""
+
+from trunkline.realtime.event import Event, HistoryEntry, Replayed, TooOld
+from trunkline.realtime.rooms import ALL_JOBS, EVERYONE, Rooms, batch_room, job_room, rooms_of, user_room
+from trunkline.realtime.stream import Stream
+from trunkline.realtime.updates import Updates
+
+__all__ = [
+    "ALL_JOBS",
+    "EVERYONE",
+    "Event",
+    "HistoryEntry",
+    "Replayed",
+    "Rooms",
+    "Stream",
+    "TooOld",
+    "Updates",
+    "batch_room",
+    "job_room",
+    "rooms_of",
+    "user_room",
+]
