@@ -86,6 +86,11 @@ class JobsDialect:
         """Tell nothing more."""
         self._unsubscribe()
 
+    @property
+    def rooms(self) -> Rooms[Link]:
+        """Who follows what."""
+        return self._rooms
+
     # -- what Socket.IO says ----------------------------------------------------------------
 
     async def enter(self, link: Link, auth: str | None) -> None:

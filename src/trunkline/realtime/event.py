@@ -60,6 +60,14 @@ class TooOld:
 
 
 @dataclass(frozen=True, slots=True)
+class Connected:
+    """Sockets of a tenant over all gateways: watchers (namespace `/jobs`), and clients that send and work (`/ws`, `/ws/raw`)."""
+
+    watchers: int
+    clients: int
+
+
+@dataclass(frozen=True, slots=True)
 class HistoryEntry:
     """A line of a job's history; fields as in `Event`."""
 
