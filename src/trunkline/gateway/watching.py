@@ -80,7 +80,7 @@ class JobsDialect:
 
     def start(self) -> None:
         """Begin to tell."""
-        self._unsubscribe = self._stream.subscribe(self._hear)
+        self._unsubscribe = self._stream.subscribe(self._hear, paced=True)
 
     def stop(self) -> None:
         """Tell nothing more."""
@@ -286,6 +286,8 @@ class JobsDialect:
     def _tell(self, link: Link, told: Event, encoded: dict[str, Parcel | None]) -> None:
         """Encoded once for all who are told the same; `encoded` remembers."""
         watcher: _Watcher | None = link.state
+        if told.pace and (told.pace == "held") == (watcher is None or watcher.pid is None):
+            return
         end = "" if watcher is None or watcher.pid is None else recovery.joined(told.offset, watcher.follows)
         if end not in encoded:
             encoded[end] = parcel_of(told, end) if end else parcel_of(told)

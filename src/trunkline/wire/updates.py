@@ -18,7 +18,6 @@ from trunkline.wire.pushes import Push
 from trunkline.wire.refusals import Refusal
 from trunkline.wire.text import MAX_BYTES, checked
 
-
 RECOVERY = "recovery"  # an event that carries nothing but a recovering client's offset
 
 
