@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from trunkline.cli.reach import Reached
     from trunkline.cli.voice import Voice
 
+FIRST_S = 1.0  # the gateway stops first; while its clients take longer, the worker stops beside it, so that both have the same time
+
 
 def up(
     demo: Annotated[bool, typer.Option("--demo", help="Make a sample database and read its schema with a real job.")] = False,
@@ -69,8 +71,8 @@ async def _up(*, demo: bool, once: bool, works: bool, opens: bool, concurrency: 
                 await serve.until_asked(worker, interrupts, voice)
         except Stopped:
             code = 130 if once else 0
-        closing = asyncio.create_task(beside.close_gateway(app, voice))  # its first step is before the worker's; they share the time
-        await asyncio.sleep(0)
+        closing = asyncio.create_task(beside.close_gateway(app, voice))
+        await asyncio.wait({closing}, timeout=FIRST_S)
         stopped = await serve.stop(app, worker, voice, quiet=once and not interrupts.asked.is_set()) if worker else 0
         return code or await closing or stopped
 
