@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trunkline.cli.options import Json
+from trunkline.cli.options import Json, MetricsPort
 from trunkline.cli.run import carry_out, leave
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def up(
     no_worker: Annotated[bool, typer.Option("--no-worker", help="Only the database and its schema.")] = False,
     no_gateway: Annotated[bool, typer.Option("--no-gateway", help="Open no port. Without it: TRUNKLINE_PORT, but for --once.")] = False,
     concurrency: Annotated[int | None, typer.Option(min=1, help="Jobs at once. Unset: TRUNKLINE_CONCURRENCY.", show_default=False)] = None,
+    metrics_port: MetricsPort = None,
     as_json: Json = False,
 ) -> None:
     """Start everything here: PostgreSQL, the schema, a worker and a gateway. Ctrl-C stops it."""
@@ -38,11 +39,11 @@ def up(
     if no_worker and demo:
         raise typer.BadParameter("the demonstration needs the worker: leave one of the two out.", param_hint="--no-worker")
     opens = not (no_gateway or no_worker or once)  # nobody could come in time
-    going = _up(demo=demo, once=once, works=not no_worker, opens=opens, concurrency=concurrency, as_json=as_json)
+    going = _up(demo=demo, once=once, works=not no_worker, opens=opens, concurrency=concurrency, metrics_port=metrics_port, as_json=as_json)
     leave(carry_out(going, as_json=as_json))
 
 
-async def _up(*, demo: bool, once: bool, works: bool, opens: bool, concurrency: int | None, as_json: bool) -> int:
+async def _up(*, demo: bool, once: bool, works: bool, opens: bool, concurrency: int | None, metrics_port: int | None, as_json: bool) -> int:
     from trunkline.cli import beside, serve, welcome
     from trunkline.cli.demo import demonstrate, register_connections
     from trunkline.cli.interrupts import Interrupts, Stopped
@@ -55,6 +56,7 @@ async def _up(*, demo: bool, once: bool, works: bool, opens: bool, concurrency: 
             reached, app = await interrupts.unless_asked(_opened(stack, voice))
             if demo or reached.server is not None:
                 register_connections(reached)
+            await welcome.metrics(app, metrics_port, voice)
             worker = await app.start_worker(concurrency=concurrency) if works else None
             welcome.ready(app, voice, concurrency if worker else 0)
             if opens:
@@ -74,7 +76,8 @@ async def _up(*, demo: bool, once: bool, works: bool, opens: bool, concurrency: 
         closing = asyncio.create_task(beside.close_gateway(app, voice))
         await asyncio.wait({closing}, timeout=FIRST_S)
         stopped = await serve.stop(app, worker, voice, quiet=once and not interrupts.asked.is_set()) if worker else 0
-        return code or await closing or stopped
+        unreported = await closing
+        return code or unreported or stopped
 
 
 async def _opened(stack: AsyncExitStack, voice: Voice) -> tuple[Reached, Trunkline]:

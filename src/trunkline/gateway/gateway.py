@@ -18,7 +18,7 @@ from typing import Any
 import structlog
 from msgspec import Raw, Struct
 
-from trunkline.auth import Customers, Revocations
+from trunkline.auth import Customers, Principal, Revocations
 from trunkline.engine import RemoteWork
 from trunkline.errors import RateLimited, TrunklineError, Unauthenticated, UnknownCall
 from trunkline.gateway.commands import COMMANDS, Asked
@@ -27,13 +27,16 @@ from trunkline.gateway.dispatcher import GRACE_S, Dispatcher
 from trunkline.gateway.events import Audience
 from trunkline.gateway.resumption import Resumption
 from trunkline.gateway.services import Services
+from trunkline.gateway.waits import BatchWaits
 from trunkline.realtime import Stream
 from trunkline.wire import Handshake, Refusal, decode_call
 from trunkline.wire.pushes import ClientReady
 
 MOST_CONNECTIONS = 10_000  # of one process
 MOST_OF_TENANT = 5_000  # ... of one tenant, so that another always gets in
-ONE_BY_ONE = frozenset(("get_job", "cancel_job", "get_queue_size"))  # each takes a database connection for itself ...
+ONE_BY_ONE = frozenset(  # each takes a database connection for itself ...
+    ("get_job", "cancel_job", "get_queue_size", "send_batch", "schedule_job", "unschedule_job", "list_schedules")
+)
 MOST_AT_ONCE = 3  # ... and one tenant may have so many of them; all other calls share statements
 INVALID = "Invalid authentication token"
 GOING = "the gateway is shutting down"
@@ -74,6 +77,7 @@ class Gateway:
         self._resumption = Resumption(remote, self.dispatcher, self._replaced)
         self._of_tenant: Counter[int] = Counter()
         self._turns: dict[int, asyncio.Semaphore] = {}
+        self._waits = BatchWaits(services, self._turn)
         self._sizes: dict[tuple[int, str, str], tuple[float, int]] = {}
         self._tasks: list[asyncio.Task[Any]] = []
         self._unsubscribe: list[Callable[[], None]] = []
@@ -172,16 +176,19 @@ class Gateway:
             if (command := COMMANDS.get(name)) is None:
                 raise UnknownCall(f"{name} is not served by this version.")
             connection.principal.require(*call.scopes)
-            asked = Asked(connection, self._services, self.dispatcher, self._reserved, self._sizes)
+            asked = Asked(connection, self._services, self.dispatcher, self._waits, self._reserved, self._sizes)
             if name not in ONE_BY_ONE:
                 return await command(asked, call)
-            async with self._turns.setdefault(connection.principal.tenant_id, asyncio.Semaphore(MOST_AT_ONCE)):
+            async with self._turn(connection.principal):
                 return await command(asked, call)
         except TrunklineError as error:
             return Refusal.of(error)
         except Exception as error:
             log.exception("gateway.call_failed", call=name)
             return Refusal.of(error)
+
+    def _turn(self, principal: Principal) -> asyncio.Semaphore:
+        return self._turns.setdefault(principal.tenant_id, asyncio.Semaphore(MOST_AT_ONCE))
 
     def leave(self, connection: Connection) -> None:
         """Its socket is gone. Twice is once."""
@@ -194,6 +201,7 @@ class Gateway:
             self._turns.pop(tenant_id, None)
         self.counted(tenant_id)
         connection.unwatch()
+        self._waits.leave(connection)
         self.audience.leave(connection)
         self.dispatcher.disconnected(connection)
 
