@@ -17,7 +17,7 @@ from trunkline.gateway.services import Services
 from trunkline.jobtypes import RESERVED
 from trunkline.observe.metrics import Metrics
 from trunkline.observe.scrape import Scrape
-from trunkline.realtime import Stream
+from trunkline.realtime import CLIENTS, Presence, Stream
 from trunkline.store import Signals, Store
 
 if TYPE_CHECKING:
@@ -108,12 +108,20 @@ async def open_gateway(
         stream,
         reserved=RESERVED,
     )
+    presence = Presence(
+        store,
+        lambda: gateway.session_id,
+        lambda tenant_id, room: gateway.clients(tenant_id) if room == CLIENTS else jobs.rooms.size(tenant_id, room),
+    )
+    jobs.rooms.changed = presence.changed
+    gateway.counted = lambda tenant_id: presence.changed(tenant_id, CLIENTS)
     server = Server(
         gateway,
         jobs,
         host or settings.host,
         settings.port if port is None else port,
         settings,
+        presence=presence,
         is_development=mode == "development",
         shares_port=shares_port,
     )
