@@ -17,7 +17,7 @@ from trunkline.gateway.services import Services
 from trunkline.jobtypes import RESERVED
 from trunkline.observe.metrics import Metrics
 from trunkline.observe.scrape import Everything, Scrape
-from trunkline.realtime import Stream
+from trunkline.realtime import CLIENTS, Presence, Stream
 from trunkline.store import Signals, Store
 
 if TYPE_CHECKING:
@@ -122,6 +122,13 @@ async def open_gateway(
         stream,
         reserved=RESERVED,
     )
+    presence = Presence(
+        store,
+        lambda: gateway.session_id,
+        lambda tenant_id, room: gateway.clients(tenant_id) if room == CLIENTS else jobs.rooms.size(tenant_id, room),
+    )
+    jobs.rooms.changed = presence.changed
+    gateway.counted = lambda tenant_id: presence.changed(tenant_id, CLIENTS)
     server = Server(
         gateway,
         jobs,
@@ -129,6 +136,7 @@ async def open_gateway(
         settings.port if port is None else port,
         settings,
         rest=rest,
+        presence=presence,
         is_development=mode == "development",
         shares_port=shares_port,
     )
@@ -136,9 +144,7 @@ async def open_gateway(
     return server
 
 
-def make_api(
-    services: RestServices, signals: Callable[[], Signals], is_embedded: Callable[[], bool], server: Callable[[], Server | None]
-) -> Api:
+def make_api(services: RestServices, signals: Callable[[], Signals], is_embedded: Callable[[], bool]) -> Api:
     """The REST API of an application.
 
     Raises:
@@ -149,11 +155,7 @@ def make_api(
     except ModuleNotFoundError as error:
         raise InvalidSetting(f"the API needs the package {error.name!r}. Install it: pip install 'trunkline[server]'") from error
 
-    def clients() -> int:
-        found = server()
-        return 0 if found is None else found.clients
-
-    return Api(services, lambda: signals().subscribe, is_embedded=is_embedded, reserved=RESERVED, clients=clients)
+    return Api(services, lambda: signals().subscribe, is_embedded=is_embedded, reserved=RESERVED)
 
 
 def make_asgi(api: Api, hooks: Hooks, gauges: Gauges) -> FastAPI:

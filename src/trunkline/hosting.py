@@ -109,7 +109,7 @@ class Hosting(ABC):
         from trunkline.doors import make_api
 
         if self._api is None:
-            self._api = make_api(self._services(), self._listening, self._is_embedded, lambda: self._server)
+            self._api = make_api(self._services(), self._listening, self._is_embedded)
         return self._api
 
     @cached_property

@@ -79,6 +79,7 @@ class Settings(BaseModel):
     recovery_window_s: float = Field(
         120.0, ge=10, le=600, description="how long a client may be away and still get what it missed, seconds"
     )
+    progress_rate: float = Field(4.0, ge=0, le=1000, description="progress of one job that watchers are told a second; 0: all of it")
     events_kept_s: float = Field(86400.0, ge=60, le=86400, description="how long what is said about jobs stays in their history, seconds")
     trace_context: bool = Field(True, description="whether a job carries the trace of the span that enqueued it")
     env: Literal["development", "production"] | None = None
@@ -170,6 +171,11 @@ class Settings(BaseModel):
     def jobtypes_switched_off(self) -> frozenset[str]:
         """Names of plug-ins and kinds that are not to be declared; `all` for every plug-in."""
         return frozenset(_listed(self.jobtypes_off))
+
+    @property
+    def progress_gap_s(self) -> float:
+        """Seconds between two progresses of one job that watchers are told; 0: none."""
+        return 1 / self.progress_rate if self.progress_rate else 0.0
 
     @property
     def origins(self) -> tuple[str, ...]:

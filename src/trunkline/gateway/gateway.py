@@ -82,6 +82,7 @@ class Gateway:
         self._tasks: list[asyncio.Task[Any]] = []
         self._unsubscribe: list[Callable[[], None]] = []
         self._is_draining = False
+        self.counted: Callable[[int], None] = lambda _: None  # a tenant has more or fewer clients
 
     async def start(self) -> None:
         """Open the session, begin to claim and to listen for revocations."""
@@ -122,6 +123,15 @@ class Gateway:
         """Clients that are in."""
         return len(self._in)
 
+    def clients(self, tenant_id: int) -> int:
+        """Those of a tenant."""
+        return self._of_tenant.get(tenant_id, 0)
+
+    @property
+    def session_id(self) -> int:
+        """The session that remote workers' leases belong to."""
+        return self._remote.session_id
+
     # -- what a transport calls ---------------------------------------------------------
 
     async def admit(self, handshake: Handshake, peer: Peer) -> Connection:
@@ -139,6 +149,7 @@ class Gateway:
         connection = Connection(f"{self._remote.session_id}.{token_urlsafe(18)}", principal, peer, wants_events=handshake.events)
         self._in[connection.id] = connection
         self._of_tenant[principal.tenant_id] += 1
+        self.counted(principal.tenant_id)
         connection.unwatch = self._revocations.watch(principal, lambda: self._cut(connection))
         try:
             if handshake.resume is not None:
@@ -188,6 +199,7 @@ class Gateway:
         if not self._of_tenant[tenant_id]:
             del self._of_tenant[tenant_id]
             self._turns.pop(tenant_id, None)
+        self.counted(tenant_id)
         connection.unwatch()
         self._waits.leave(connection)
         self.audience.leave(connection)

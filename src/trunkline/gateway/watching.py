@@ -78,18 +78,18 @@ class JobsDialect:
         self._turns: dict[int, asyncio.Semaphore] = {}
         self._unsubscribe: Callable[[], None] = lambda: None
 
-    @property
-    def connections(self) -> int:
-        """Watchers that are in."""
-        return self._of_tenant.total()
-
     def start(self) -> None:
         """Begin to tell."""
-        self._unsubscribe = self._stream.subscribe(self.hear)
+        self._unsubscribe = self._stream.subscribe(self.hear, paced=True)
 
     def stop(self) -> None:
         """Tell nothing more."""
         self._unsubscribe()
+
+    @property
+    def rooms(self) -> Rooms[Link]:
+        """Who follows what."""
+        return self._rooms
 
     # -- what Socket.IO says ----------------------------------------------------------------
 
@@ -289,6 +289,8 @@ class JobsDialect:
     @staticmethod
     def _tell(link: Link, watcher: _Watcher, told: Event, encoded: dict[str, Parcel | None]) -> None:
         """Encoded once for all who are told the same; `encoded` remembers."""
+        if told.pace and (told.pace == "held") == (watcher.pid is None):
+            return
         end = "" if watcher.pid is None else recovery.joined(told.offset, watcher.follows)
         try:
             parcel = encoded[end]

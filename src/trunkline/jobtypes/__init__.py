@@ -13,7 +13,7 @@ _ALL = (schema_rebuild, data_export, bulk_import, lead_import, backup_connection
 BUILT_IN = tuple(module.register for module in _ALL)
 
 # They touch databases and files: for users and administrators, never for a plain customer token.
-RESERVED = frozenset(module.KIND for module in _ALL)
+RESERVED = frozenset(module.KIND for module in _ALL if module is not ai_generation)
 
 
 def declare(app: Any, *kinds: str) -> None:

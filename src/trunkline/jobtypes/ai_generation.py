@@ -52,9 +52,9 @@ class AiGeneration(BaseModel):
 
 
 def register(app: Application) -> None:
-    """Declare the handler of `ai-generation` on `app`."""
+    """Declare the handler of `ai-generation` on `app`, for the default tenant: customers send jobs of this name to workers of their own."""
 
-    @app.job(KIND, tenants="all", **POLICY)
+    @app.job(KIND, **POLICY)
     async def ai_generation(job: Job, payload: AiGeneration) -> dict[str, Any]:
         """Generate text."""
         return await generate(job, payload, app)

@@ -22,6 +22,7 @@ from uuid import UUID
 import structlog
 
 from trunkline.errors import TimedOut, TrunklineError
+from trunkline.realtime.calm import Calm
 from trunkline.realtime.event import Event, Replayed, TooOld
 from trunkline.realtime.offsets import UNUSABLE, Position, Snapshot
 from trunkline.realtime.rooms import selection
@@ -67,6 +68,8 @@ class Stream:
         self._store, self._subscribe, self._window_s, self._teller = store, subscribe, window_s, Teller(reveal)
         self._tenants: dict[int, _Tenant] = {}
         self._hearers: list[Hear] = []
+        self._paced: list[Hear] = []
+        self._calm = Calm(store.settings.progress_gap_s, lambda late: self._say(self._paced, late))
         self._wake = asyncio.Event()
         self._polled_at = float("-inf")
         self._tasks: list[asyncio.Task[None]] = []
@@ -89,11 +92,17 @@ class Stream:
         for task in going:
             task.cancel()
         await asyncio.gather(*going, return_exceptions=True)
+        self._calm.stop()
 
-    def subscribe(self, hear: Hear) -> Callable[[], None]:
-        """Call `hear` with each burst of one tenant, on the event loop, in order; the answer ends that. `hear` must not block."""
-        self._hearers.append(hear)
-        return lambda: self._hearers.remove(hear) if hear in self._hearers else None
+    def subscribe(self, hear: Hear, *, paced: bool = False) -> Callable[[], None]:
+        """Call `hear` with each burst of one tenant, on the event loop, in order; the answer ends that. `hear` must not block.
+
+        Args:
+            paced: progress above TRUNKLINE_PROGRESS_RATE is marked (Event.pace): tell "held" to clients with offsets only, "late" to all others.
+        """
+        hearers = self._paced if paced else self._hearers
+        hearers.append(hear)
+        return lambda: hearers.remove(hear) if hear in hearers else None
 
     def watch(self, tenant_id: int) -> Callable[[], None]:
         """Read a tenant's events from soon on (`ready` says when); the answer ends that, once, for this caller."""
@@ -322,10 +331,12 @@ class Stream:
         else:
             tenant.place, tenant.is_whole, tenant.is_dirty = replace(place, seq=told[-1].seq), False, True
         if burst:
-            self._tell(burst)
+            self._say(self._hearers, burst)
+            if self._paced:
+                self._say(self._paced, self._calm.sort(burst))
 
-    def _tell(self, burst: Sequence[Event]) -> None:
-        for hear in tuple(self._hearers):
+    def _say(self, hearers: Iterable[Hear], burst: Sequence[Event]) -> None:
+        for hear in tuple(hearers):
             try:
                 hear(burst)
             except Exception:

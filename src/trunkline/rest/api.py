@@ -27,7 +27,7 @@ MOST_WAITS = 100  # long polls of one principal at once
 
 
 class Api:
-    """One per process. `clients` counts the sockets of a gateway beside it."""
+    """One per process."""
 
     def __init__(
         self,
@@ -37,9 +37,8 @@ class Api:
         mode: Mode | None = None,
         is_embedded: Callable[[], bool] = lambda: False,
         reserved: frozenset[str] = frozenset(),
-        clients: Callable[[], int] = lambda: 0,
     ) -> None:
-        self.services, self.reserved, self.clients = services, reserved, clients
+        self.services, self.reserved = services, reserved
         self.settings = services.settings
         self._subscribe, self._mode, self._is_embedded = subscribe, mode, is_embedded
         self._pace = Pace(self.settings.api_rate, self.settings.api_rate * 2)

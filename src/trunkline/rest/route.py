@@ -74,12 +74,12 @@ def finished(request: Request, response: Response) -> Response:
     for name, value in SECURITY.items():
         response.headers.setdefault(name, value)
     response.headers.setdefault("Cache-Control", "private, no-cache")
-    if request.method == "GET" and response.status_code == 200 and "etag" not in response.headers:
-        tag = f'"{hashlib.sha256(bytes(response.body)).hexdigest()[:32]}"'
-        response.headers["ETag"] = tag
-        response.headers["Vary"] = "Authorization"
-        if _has(request.headers.get("if-none-match", ""), tag):
-            kept = {name: response.headers[name] for name in ("ETag", "Vary", "Cache-Control", *SECURITY)}
+    if request.method == "GET" and response.status_code == 200:
+        if "etag" not in response.headers:
+            response.headers["ETag"] = f'"{hashlib.sha256(bytes(response.body)).hexdigest()[:32]}"'
+            response.headers["Vary"] = "Authorization"
+        if _has(request.headers.get("if-none-match", ""), response.headers["ETag"]):
+            kept = {name: response.headers[name] for name in ("ETag", "Vary", "Cache-Control", *SECURITY) if name in response.headers}
             return Response(status_code=304, headers=kept)
     return response
 

@@ -1,11 +1,8 @@
-"""/api/health and the documents: how the tenant's jobs and this process's sockets do; what the sockets speak."""
+"""/api/health and the documents: how the tenant's jobs and sockets do; what the sockets speak."""
 
 from __future__ import annotations
 
 import time
-from functools import cache
-from importlib.metadata import version
-from typing import Any
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -16,7 +13,7 @@ from trunkline.rest.answers import json_answer
 from trunkline.rest.api import Api
 from trunkline.rest.openapi import describe
 from trunkline.rest.route import asked_of, public
-from trunkline.wire.asyncapi import asyncapi
+from trunkline.wire.asyncapi import served
 
 HEALTH = {"status": "healthy", "queueSize": 3, "activeJobs": 1, "failedJobs": 0, "lastProcessedAt": "2027-01-31T09:00:00Z"}
 
@@ -45,18 +42,14 @@ def add(api: Api, router: APIRouter) -> None:
         **describe(answers.SocketHealth, example={"status": "healthy", "connectedClients": 2, "uptime": 61.5}),
     )
     async def sockets_health(request: Request) -> Response:
-        """How the sockets of this process do."""
-        asked_of(request)
+        """The tenant's sockets over all gateways, whichever way they came, some seconds old; `uptime`: seconds of this process."""
+        found = await api.services.updates.connected(tenant=asked_of(request).tenant)
         uptime = round(time.monotonic() - api.began_at, 1)
-        return json_answer(answers.SocketHealth(status="healthy", connected_clients=api.clients(), uptime=uptime))
+        return json_answer(answers.SocketHealth(status="healthy", connected_clients=found.watchers + found.clients, uptime=uptime))
 
     @router.get("/asyncapi.json", tags=["documents"], **describe(None, is_public=True))
     @public
     async def sockets_document(request: Request) -> Response:
         """The sockets' calls and events as an AsyncAPI document."""
-        return json_answer(_sockets())
-
-
-@cache
-def _sockets() -> Any:
-    return asyncapi(version("trunkline"))
+        text, tag = served()
+        return Response(text, media_type="application/json", headers={"ETag": tag.decode(), "Cache-Control": "public, max-age=300"})
