@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -18,6 +19,7 @@ from trunkline.settings import Settings
 from trunkline.store.admin import create_database, drop_database
 
 SECRET = "s" * 40
+KEY = "A" * 43 + "="
 
 
 def signed(sub: str = "user-1", *, tenant: str | None, key: Any = SECRET, algorithm: str = "HS256", **more: Any) -> str:
@@ -34,10 +36,17 @@ async def api_url(trunkline_server_url: str, trunkline_template: str) -> AsyncIt
     await drop_database(trunkline_server_url, name)
 
 
+@pytest.fixture(scope="package")
+def databases(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder whose files may be registered as databases."""
+    return tmp_path_factory.mktemp("databases")
+
+
 @pytest_asyncio.fixture(scope="package", loop_scope="package")
-async def app(api_url: str) -> AsyncIterator[Trunkline]:
+async def app(api_url: str, databases: Path) -> AsyncIterator[Trunkline]:
     """An application that knows users, with two handlers: one answers its payload, one fails as it is told."""
-    settings = Settings.load({}, database_url=api_url, shutdown_timeout_s=2, jwt_secret=SECRET, env="development", api_rate=1000)
+    given = {"shutdown_timeout_s": 2, "jwt_secret": SECRET, "env": "development", "api_rate": 1000, "encryption_keys": KEY}
+    settings = Settings.load({}, database_url=api_url, connection_hosts=str(databases), **given)
     async with Trunkline(settings=settings) as app:
 
         @app.job("echo", retry_limit=0, tenants="all")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from uuid import uuid4
 
 import asyncpg
@@ -16,16 +17,19 @@ from trunkline.store.reader import BEGIN, WALL, Reader
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 # What stands in a path, and whether it may be a user's own (else it is the tenant's).
-KNOWN = {"job_id", "name", "token_id"}
+KNOWN = {"job_id", "name", "token_id", "connection_id"}
 
 
 @pytest_asyncio.fixture(loop_scope="package")
-async def things(user, admin) -> dict[str, str]:
+async def things(user, admin, databases, tenant) -> dict[str, str]:
     """One of everything that has a name or an id, by the first part of its path."""
     token = (await admin.post("/api/tokens", json={"description": "of acme"})).json()["id"]
     await admin.post("/api/schedules", json={"name": "nightly", "type": "echo", "cron": "0 3 * * *"})
     await admin.post("/api/templates", json={"name": "thumb", "type": "echo", "payload": {"mine": 1}})
-    return {"jobs": await user.made(payload={"mine": 1}), "tokens": token, "schedules": "nightly", "templates": "thumb", "queues": "echo"}
+    sqlite3.connect(file := databases / f"{tenant}.db").close()
+    connection = (await admin.post("/api/connections", json={"name": "shop", "url": f"sqlite:///{file}"})).json()["id"]
+    others = {"connections": connection, "tokens": token, "schedules": "nightly", "templates": "thumb", "queues": "echo"}
+    return {"jobs": await user.made(payload={"mine": 1}), **others}
 
 
 def routes(document) -> list[tuple[str, str]]:
@@ -37,7 +41,16 @@ async def snapshot(admin, user, things) -> str:
     """All that could have been changed."""
     answers = [
         await user.get(f"/api/jobs/{things['jobs']}", params={"detail": "true"}),
-        *[await admin.get(f"/api/{path}") for path in ("schedules/nightly", "templates/thumb", f"tokens/{things['tokens']}", "queues")],
+        *[
+            await admin.get(f"/api/{path}")
+            for path in (
+                "schedules/nightly",
+                "templates/thumb",
+                f"tokens/{things['tokens']}",
+                f"connections/{things['connections']}",
+                "queues",
+            )
+        ],
     ]
     return json.dumps([one.json() for one in answers])
 
@@ -47,7 +60,7 @@ async def test_no_route_reaches_what_is_anothers(user, other, stranger, admin, a
     document = (await user.get("/api/openapi.json")).json()
     swept = routes(document)
     before = await snapshot(admin, user, things)
-    assert len(swept) >= 17
+    assert len(swept) >= 21
     for method, path in swept:
         resource, parameter = path.split("/")[2], path[path.index("{") + 1 : path.index("}")]
         assert parameter in KNOWN and resource in things, f"{path}: teach the sweep what this is"
@@ -66,7 +79,7 @@ async def test_no_route_reaches_what_is_anothers(user, other, stranger, admin, a
 async def test_lists_hold_nothing_of_others(user, other, stranger, things):
     """Lists, and acts by filter."""
     lists = ["/api/jobs", "/api/jobs?status=queued", "/api/jobs?type=echo", "/api/dead-letters"]
-    admins = ["/api/schedules", "/api/templates", "/api/queues", "/api/audit"]
+    admins = ["/api/connections", "/api/schedules", "/api/templates", "/api/queues", "/api/audit"]
     found = [(path, await other.get(path)) for path in lists] + [(path, await stranger.get(path)) for path in (*lists, *admins)]
 
     assert {path: [] for path, _ in found} == {path: one.json()["data"] for path, one in found}

@@ -95,11 +95,15 @@ async def _list(tenant: str | None, *, as_json: bool) -> None:
 
 
 async def _add(name: str, url: str, tenant: str | None, *, as_json: bool) -> None:
+    from trunkline.cli.audited import audited
     from trunkline.cli.reach import application, existing_tenant
 
     async with application(as_json=as_json) as app:
-        await existing_tenant(app, tenant)
-        made = await app.connections.create(url, name=name, tenant=tenant)
+        tenant_id = await existing_tenant(app, tenant)
+        tested = await app.connections.tested(url, name=name)
+        async with audited(app, tenant_id) as act:
+            made = await app.connections.within(act.do).keep(tested, tenant=tenant)
+            await act.note("connection.created", f"connection:{made.id}", name=made.name, dialect=made.dialect)
     if as_json:
         show.emit(connection_document(made))
     else:
@@ -107,11 +111,15 @@ async def _add(name: str, url: str, tenant: str | None, *, as_json: bool) -> Non
 
 
 async def _rebuild(identity: str, tenant: str | None, *, force: bool, as_json: bool) -> None:
+    from trunkline.cli.audited import audited
     from trunkline.cli.reach import application, existing_tenant
 
     async with application(as_json=as_json) as app:
-        await existing_tenant(app, tenant)
-        job_id, created = await app.connections.rebuild(identity, force=force, tenant=tenant)
+        tenant_id = await existing_tenant(app, tenant)
+        async with audited(app, tenant_id) as act:
+            job_id, created = await app.connections.within(act.do).rebuild(identity, force=force, tenant=tenant)
+            if created:
+                await act.note("connection.rebuilt", f"connection:{identity}", job=str(job_id))
     if as_json:
         show.emit({"jobId": job_id, "created": created})
     else:
@@ -155,11 +163,15 @@ async def _diff(identity: str, tenant: str | None, *, as_json: bool) -> None:
 
 
 async def _delete(identity: str, tenant: str | None, *, as_json: bool) -> None:
+    from trunkline.cli.audited import audited
     from trunkline.cli.reach import application, existing_tenant
 
     async with application(as_json=as_json) as app:
-        await existing_tenant(app, tenant)
-        await app.connections.delete(identity, tenant=tenant)
+        tenant_id = await existing_tenant(app, tenant)
+        async with audited(app, tenant_id) as act:
+            found = await app.connections.within(act.do).get(identity, tenant=tenant)
+            await app.connections.within(act.do).delete(found.id, tenant=tenant)
+            await act.note("connection.deleted", f"connection:{found.id}", name=found.name)
     if as_json:
         show.emit({"connection": identity, "deleted": True})
     else:

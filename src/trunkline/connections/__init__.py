@@ -5,6 +5,7 @@ Always true: a URL is never part of a payload, an error or a log line unmasked; 
 
 from trunkline.connections.cache import Kept, SchemaCache
 from trunkline.connections.registry import Connection, Dialect, resolve, variable_of
-from trunkline.connections.service import Connections, Rebuild
+from trunkline.connections.service import Connections, Rebuild, Tested
+from trunkline.store.connections import ConnectionView
 
-__all__ = ["Connection", "Connections", "Dialect", "Kept", "Rebuild", "SchemaCache", "resolve", "variable_of"]
+__all__ = ["Connection", "ConnectionView", "Connections", "Dialect", "Kept", "Rebuild", "SchemaCache", "Tested", "resolve", "variable_of"]

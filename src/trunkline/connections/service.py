@@ -75,6 +75,13 @@ class Rebuild(NamedTuple):
     created: bool
 
 
+class Tested(NamedTuple):
+    """A URL that was opened; `server`: what answered there."""
+
+    connection: Connection
+    server: str
+
+
 class Connections:
     """Register, look at, rebuild and delete connections. Every method takes `tenant` by name; None: the default one."""
 
@@ -82,6 +89,10 @@ class Connections:
         self._app = app
         self._sealer = sealer
         self._is_development = is_development
+
+    def within(self, holder: Holder) -> Connections:
+        """The same for another holder, whose store may be a transaction."""
+        return Connections(holder, self._sealer, self._is_development)
 
     async def create(self, url: str, *, name: str, tenant: str | None = None, user_id: str | None = None) -> ConnectionView:
         """Test a URL and register it.
@@ -93,16 +104,26 @@ class Connections:
             MustEncrypt: there is no key. HostRefused: it leads where it must not. InvalidInput: it is no URL we accept, or the name
                 is taken. ConnectionUnusable, ConnectionFailed: as `probe` says. Nothing was stored.
         """
+        return await self.keep(await self.tested(url, name=name), tenant=tenant, user_id=user_id)
+
+    async def tested(self, url: str, *, name: str) -> Tested:
+        """The first half of `create`: nothing of ours is held while a foreign server takes its time (20 s at the most). Raises as `create`."""
         if self._sealer is None:
             raise MustEncrypt(NO_KEYS)
         if len(checked_name("connection", name)) > LONGEST_NAME:
             raise InvalidInput(f"connection name has {len(name)} characters, need 1 to {LONGEST_NAME}.")
         connection = _parsed(url, new_id(), name)
-        server = await probe(await self._guard().admitted(connection))
+        return Tested(connection, await probe(await self._guard().admitted(connection)))
+
+    async def keep(self, tested: Tested, *, tenant: str | None = None, user_id: str | None = None) -> ConnectionView:
+        """The second half: register it. MustEncrypt; InvalidInput: the name is taken."""
+        if self._sealer is None:
+            raise MustEncrypt(NO_KEYS)
+        connection, server = tested
         store, tenant_id, identity = await self._app.open(), await self._app.tenant_id(tenant), UUID(connection.id)
         sealed = self._sealer.seal(tenant_id, SEALED_AS, identity, "connection", connection.url)
-        words = {"name": name, "dialect": connection.dialect, "sealed": sealed, "shown": connection.masked, "server": server}
-        await connections.add(store, tenant_id, identity, **words, user_id=user_id)
+        words = {"dialect": connection.dialect, "sealed": sealed, "shown": connection.masked, "server": server}
+        await connections.add(store, tenant_id, identity, name=connection.name or "", **words, user_id=user_id)
         return await self.get(connection.id, tenant=tenant)
 
     async def list(self, *, tenant: str | None = None) -> builtins.list[ConnectionView]:

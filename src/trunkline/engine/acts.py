@@ -93,6 +93,10 @@ class Act(Operations):
         """Put one job in; it exists if and only if the act does."""
         return await self._reach.enqueue_checked(kind, payload, tenant=tenant, connection=self.store.conn, **options)
 
+    async def enqueue_checked(self, kind: str, payload: Any = None, *, tenant: str | None = None, **options: Any) -> Enqueued:
+        """As `enqueue`, for services that are given an act instead of the application."""
+        return await self.enqueue(kind, payload, tenant=tenant, **options)
+
     async def enqueue_template(self, template: str, payload: Any, *, tenant: str | None = None, **options: Any) -> Enqueued:
         """The same from a template."""
         return await self._reach.enqueue_checked(None, payload, template=template, tenant=tenant, connection=self.store.conn, **options)

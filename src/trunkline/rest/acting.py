@@ -62,6 +62,27 @@ async def once(asked: Asked, route: str, raw: bytes, work: Work, *, kept: Callab
     return json_answer(answer, status)
 
 
+class _NotYet(Exception):
+    """Undo the claim of `answered_before`."""
+
+
+async def answered_before(asked: Asked, route: str, raw: bytes) -> Response | None:
+    """What a repetition of this request gets; None: `once` is to carry it out.
+
+    For what must not happen in a transaction because it takes long: ask this, do that, then `once`.
+    """
+    if _keyed(asked, route, raw) is None:
+        return None
+
+    async def not_yet(_: Act) -> tuple[int, Any]:
+        raise _NotYet
+
+    try:
+        return await once(asked, route, raw, not_yet)
+    except _NotYet:
+        return None
+
+
 async def note(act: Act, asked: Asked, what: str, subject: str, **detail: Any) -> None:
     """The audit row of an act."""
     await Audit.note(act.store, asked.tenant_id, asked.actor, what, subject, detail or None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from trunkline.connections import Connections
 from trunkline.engine import Limits, Records, Schedules, Templates
 from trunkline.engine.acts import Actable
 from trunkline.realtime import Updates
@@ -17,6 +18,7 @@ class Services(Actable, Protocol):
     templates: Templates
     limits: Limits
     updates: Updates
+    connections: Connections
 
     async def queue_size(self, queue: str, before: str = "active", *, tenant: str | None = None) -> int:
         """Jobs in states before `before`."""

@@ -7,9 +7,20 @@ from fastapi import APIRouter
 
 from trunkline.rest.api import Api
 from trunkline.rest.route import door
-from trunkline.rest.routes import audit, bulk, health, jobs, me, queues, schedules, templates, tokens
+from trunkline.rest.routes import audit, bulk, connections, health, jobs, me, queues, schedules, templates, tokens
 
-RESOURCES = (bulk, jobs, schedules, templates, queues, tokens, audit, me, health)  # a resource is a module with `add(api, router)`
+RESOURCES = (
+    bulk,
+    jobs,
+    schedules,
+    templates,
+    queues,
+    connections,
+    tokens,
+    audit,
+    me,
+    health,
+)  # a resource is a module with `add(api, router)`
 
 
 def router(api: Api) -> APIRouter:
