@@ -3,7 +3,8 @@
 A tenant's way: `watch` ─► kept as watched in the database (now all its moves leave events) ─► moves that had looked before are over
 ─► its position is taken ─► each signal, and a poll a second, reads what is new since that position, and tells the hearers.
 Always true: each event of a watched tenant is told once, whatever commits late, in the order of bursts and of numbers within one; a
-read that fails moves no position, so nothing is left out; `replay` answers all that a client missed up to the position of this process, or
+read that fails moves no position, so nothing is left out; where moves may have left no events, because this process could not say in time
+that it watches, hearers are told so (`lapsed`); `replay` answers all that a client missed up to the position of this process, or
 nothing; who is not watched is not read.
 Called by: app, gateway. Calls: store.events.
 """
@@ -17,6 +18,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import structlog
@@ -37,6 +39,7 @@ TENANTS_AT_ONCE = 50
 MOST_REPLAYED = 1000
 log = structlog.get_logger("trunkline.stream")
 Hear = Callable[[Sequence[Event]], None]
+Lapsed = Callable[[int], None]
 Subscribe = Callable[[Callable[[str, list[str]], None]], Callable[[], None]]
 
 
@@ -66,7 +69,7 @@ class Stream:
     def __init__(self, store: Store, subscribe: Subscribe, *, window_s: float = 120.0, reveal: Reveal = as_stored) -> None:
         self._store, self._subscribe, self._window_s, self._teller = store, subscribe, window_s, Teller(reveal)
         self._tenants: dict[int, _Tenant] = {}
-        self._hearers: list[Hear] = []
+        self._hearers: list[tuple[Hear, Lapsed]] = []
         self._wake = asyncio.Event()
         self._polled_at = float("-inf")
         self._tasks: list[asyncio.Task[None]] = []
@@ -90,10 +93,16 @@ class Stream:
             task.cancel()
         await asyncio.gather(*going, return_exceptions=True)
 
-    def subscribe(self, hear: Hear) -> Callable[[], None]:
-        """Call `hear` with each burst of one tenant, on the event loop, in order; the answer ends that. `hear` must not block."""
-        self._hearers.append(hear)
-        return lambda: self._hearers.remove(hear) if hear in self._hearers else None
+    def subscribe(self, hear: Hear, lapsed: Lapsed = lambda _: None) -> Callable[[], None]:
+        """Call `hear` with each burst of one tenant, on the event loop, in order; the answer ends that. Neither call may block.
+
+        Args:
+            lapsed: called with a tenant's id when events of it may be missing: the database, or this process, was away for longer than
+                the recovery window. Whoever listens should look at its jobs again.
+        """
+        pair = (hear, lapsed)
+        self._hearers.append(pair)
+        return lambda: self._hearers.remove(pair) if pair in self._hearers else None
 
     def watch(self, tenant_id: int) -> Callable[[], None]:
         """Read a tenant's events from soon on (`ready` says when); the answer ends that, once, for this caller."""
@@ -252,7 +261,8 @@ class Stream:
         for tenant_id, since, is_new in await events.keep_watched(self._store, sorted(by_id), self._window_s):
             tenant = by_id[tenant_id]
             if tenant.place is not None and since != tenant.since:
-                log.warning("stream.lapsed", tenant_id=tenant_id)  # this process stood still for the whole window
+                log.warning("stream.lapsed", tenant_id=tenant_id)
+                self._to_all([lapsed for _, lapsed in self._hearers], tenant_id)
             tenant.since, tenant.kept_at = since, now
             if is_new and not tenant.is_settled:
                 new.append(tenant)
@@ -325,9 +335,12 @@ class Stream:
             self._tell(burst)
 
     def _tell(self, burst: Sequence[Event]) -> None:
-        for hear in tuple(self._hearers):
+        self._to_all([hear for hear, _ in self._hearers], burst)
+
+    def _to_all(self, hearers: list[Callable[[Any], None]], said: object) -> None:
+        for hear in hearers:
             try:
-                hear(burst)
+                hear(said)
             except Exception:
                 log.exception("stream.hearer_failed")
 
