@@ -102,7 +102,8 @@ class Bare:
         elif kind == "4":
             self.refused = data
         elif kind == "3":
-            self._answers.pop(int(number)).set_result(data[0])
+            if not (waiting := self._answers.pop(int(number))).done():
+                waiting.set_result(data[0])
         elif kind == "2":
             name, *arguments = data
             if self.recovers:
