@@ -134,6 +134,11 @@ class Children:
         self._all.append(child)
         return child
 
+    @property
+    def all(self) -> list[Child]:
+        """Those that were started, the dead ones too."""
+        return self._all
+
     def end_all(self) -> None:
         """kill -9 whatever still runs, with its own children, and wait for it."""
         for child in self._all:

@@ -100,6 +100,10 @@ class Stage:
         """No job lives; all promises held; every watcher saw every ending once, as it is."""
         self.going.clear()
         await asyncio.gather(*self.sending)
+        for child in self.children.all:
+            said = child.output.read_text(errors="replace")
+            wrong = [line for line in said.splitlines() if "[error" in line or "[critical" in line or "never retrieved" in line]
+            assert [] == wrong, said[-4000:]
         verdict = await drained_verdict(self.journal, self.server.url, pauses=self.pauses)
         expected = {(str(job.id), job.state): 1 for job in verdict.jobs.values()}
         assert len(expected) > 50
