@@ -31,8 +31,9 @@ chaos: $(VENV)/dev.stamp tests/node/node_modules/.stamp ## The full list of faul
 test-matrix: $(VENV)/dev.stamp ## The suite on PostgreSQL 15, 16, 17 and 18
 	@PYTHON=$(PYTHON) sh tests/matrix.sh
 
-bench: $(VENV)/run.stamp ## Measure the queue beside a raw-SQL floor; one JSON line per measure (under 20 minutes)
-	@$(BIN)/trunkline bench --json $(ARGS)
+bench: $(VENV)/run.stamp ## Measure queue and gateway beside floors and stock servers; one JSON line per measure (under 20 minutes)
+	@sh bench/peers.sh --install-node || true
+	@TRUNKLINE_BENCH_NODE=bench/node $(BIN)/trunkline bench --json $(ARGS)
 
 bench-large: $(VENV)/run.stamp ## Claim cost with 1M queued and 10M finished jobs, and the five-minute sustained runs
 	@$(BIN)/trunkline bench --json --large $(ARGS)
@@ -48,7 +49,7 @@ asyncapi: $(VENV)/run.stamp ## Write docs/asyncapi.json, the sockets as a docume
 
 lock: ## Resolve the lock files again (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
-	  --all-extras pyproject.toml requirements/build.in -o requirements/run.lock
+	  $(addprefix --extra ,client embedded encryption fast psycopg schema server sqlalchemy) pyproject.toml requirements/build.in -o requirements/run.lock
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
 	  --all-extras --group dev pyproject.toml requirements/build.in -c requirements/run.lock -o requirements/dev.lock
 

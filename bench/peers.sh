@@ -40,10 +40,10 @@ install_node_peers() {
   fi
 }
 
-if [ "${1:-}" = --lock ]; then
-  lock
-  exit
-fi
+case "${1:-}" in
+--lock) lock && exit ;;
+--install-node) install_node_peers && exit ;; # what `make bench` wants of them: a stock socket.io server
+esac
 if [ ! -x ../.venv/bin/python ]; then
   say "Trunkline's own environment is missing. Run it through make: make bench-peers ARGS=\"$*\""
   exit 2

@@ -11,18 +11,21 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
+from trunkline.connections import Connections
 from trunkline.embedded import EmbeddedServer
 from trunkline.engine import (
     Batches,
     Declarations,
     Enqueued,
     Flows,
+    Gauges,
     Heart,
     Hooks,
     Limits,
     Operations,
     Privacy,
     Producer,
+    Prompts,
     Registry,
     Retention,
     Schedules,
@@ -33,6 +36,7 @@ from trunkline.engine import (
     Worker,
 )
 from trunkline.errors import InvalidInput, NotFound, WaitTimeout
+from trunkline.jobtypes import Files
 from trunkline.model import JobView, NewJob, checked_name
 from trunkline.observe.trace import traceparent
 from trunkline.realtime import Stream, Updates
@@ -45,6 +49,7 @@ if TYPE_CHECKING:
     from trunkline.gateway import GatewayStopped
     from trunkline.gateway.server import Server
     from trunkline.jobtypes.plugins import PlugIn
+    from trunkline.observe.scrape import Scrape
 
 
 class Trunkline(Operations, Declarations):
@@ -64,7 +69,10 @@ class Trunkline(Operations, Declarations):
         self.limits = Limits(self)
         self.retention = Retention(self)
         self.tenants = Tenants(self)
+        self.prompts, self.files = Prompts(self), Files(self)
+        self.connections = Connections(self, self.privacy.vault, self._is_development)
         self.updates = Updates(self, self.privacy.reveal_result)
+        self.gauges = Gauges(self, lag_s=lambda: None if self._worker is None or self._presence is None else self._presence[1].lag_s)
         self._store: Store | None = None
         self._producer: Producer | None = None
         self._embedded: EmbeddedServer | None = None
@@ -76,6 +84,7 @@ class Trunkline(Operations, Declarations):
         self._background: list[asyncio.Task[None]] = []
         self._worker: Worker | None = None
         self._server: Server | None = None
+        self._scrape: Scrape | None = None
 
     # -- handlers ----------------------------------------------------------------
 
@@ -122,6 +131,9 @@ class Trunkline(Operations, Declarations):
     async def close(self) -> None:
         """Stop a worker that runs, then close every connection and the embedded server (if this process is its last user)."""
         await self.stop_gateway()
+        if self._scrape is not None:
+            await asyncio.to_thread(self._scrape.close)
+            self._scrape = None
         if self._worker is not None:
             await self.stop_worker()
         if self._producer is not None:
@@ -185,6 +197,7 @@ class Trunkline(Operations, Declarations):
             sealing=self.sealing,
         )
         await self._worker.start()
+        await self.privacy.seal_kept()
         return self._worker
 
     async def stop_worker(self, timeout_s: float | None = None) -> Stopped:
@@ -193,6 +206,24 @@ class Trunkline(Operations, Declarations):
         if worker is None:
             return Stopped(0, 0, 0)
         return await worker.stop(self.settings.shutdown_timeout_s if timeout_s is None else timeout_s)
+
+    async def start_metrics(self, *, host: str | None = None, port: int | None = None) -> int:
+        """Open a port where Prometheus reads this process's counters and the gauges; the port. Call it before `start_worker`, whose attempts are counted.
+
+        Args:
+            host, port: None: TRUNKLINE_METRICS_HOST and TRUNKLINE_METRICS_PORT, else any free port of the loopback address.
+        Raises:
+            InvalidSetting: the address cannot be used.
+        """
+        from trunkline.doors import open_scrape
+
+        if self._scrape is not None:
+            raise InvalidInput(f"this application serves metrics already, at port {self._scrape.port}.")
+        settings = self.settings
+        asked = (settings.metrics_port or 0) if port is None else port
+        await self.open()
+        self._scrape = open_scrape(self.hooks, self.gauges, host or settings.metrics_host, asked)
+        return self._scrape.port
 
     async def start_gateway(
         self, *, host: str | None = None, port: int | None = None, mode: Mode | None = None, shares_port: bool = False
@@ -227,6 +258,11 @@ class Trunkline(Operations, Declarations):
         """Hand back what no worker started, let the others report, close the port; `timeout_s` None: TRUNKLINE_SHUTDOWN_TIMEOUT."""
         server, self._server = self._server, None
         return None if server is None else await server.stop(self.settings.shutdown_timeout_s if timeout_s is None else timeout_s)
+
+    def _is_development(self) -> bool:
+        from trunkline.auth import mode_of
+
+        return mode_of(self.settings, is_embedded=self._embedded is not None) == "development"
 
     def _listening(self) -> Signals:
         """The LISTEN connection, once the application is open."""

@@ -165,6 +165,25 @@ class WaitTimeout(TrunklineError):
     retryable = True
 
 
+class ConnectionFailed(TrunklineError):
+    """A registered database could not be reached or did not answer this time; the same call may succeed later."""
+
+    code = "connection_failed"
+    retryable = True
+
+
+class ConnectionUnusable(InvalidInput):
+    """A registered database refuses what it was given: the credentials, the rights, the name or the URL are wrong."""
+
+    code = "connection_unusable"
+
+
+class HostRefused(InvalidInput):
+    """The URL of a database leads to an address inside our own network, or to a file; TRUNKLINE_CONNECTION_HOSTS allows some."""
+
+    code = "host_refused"
+
+
 class JobFailed(TrunklineError):
     """`wait` was asked for a result and the job ended `failed`; the message is the job's error."""
 

@@ -60,9 +60,24 @@ class Settings(BaseModel):
     encryption_keys: SecretStr | None = Field(None, description="comma list of keys: the first encrypts, all decrypt; never shown")
     secret_fields: str = Field("default", max_length=10_000, description="comma list of payload fields that are refused; off: none")
     jobtypes_off: str = Field("", max_length=10_000, description="comma list of job types that are not declared; all: every plug-in")
+    connection_hosts: str = Field(
+        "", max_length=10_000, description="comma list of hosts, networks and folders that registered URLs may name"
+    )
+    files_dir: str = Field("trunkline-files", min_length=1, description="folder of files that jobs read and write, one per tenant in it")
+    export_max_rows: int = Field(10_000_000, ge=1)
+    export_max_bytes: int = Field(2 * 1024**3, ge=1024)
+    import_max_bytes: int = Field(1024**3, ge=1024)
+    report_all_tenants: bool = Field(False, description="whether reports of the default tenant may count every tenant")
+    ai_base_url: str | None = Field(
+        None, pattern=r"^https?://", max_length=1000, description="OpenAI-compatible endpoint, such as https://host/v1"
+    )
+    ai_api_key: SecretStr | None = Field(None, json_schema_extra=SECRET, description="its key; never shown")
+    ai_model: str | None = Field(None, min_length=1, max_length=200)
+    ai_blocked: str = Field("", max_length=10_000, description="comma list of phrases that are neither sent nor kept")
     recovery_window_s: float = Field(
         120.0, ge=10, le=600, description="how long a client may be away and still get what it missed, seconds"
     )
+    progress_rate: float = Field(4.0, ge=0, le=1000, description="progress of one job that watchers are told a second; 0: all of it")
     events_kept_s: float = Field(86400.0, ge=60, le=86400, description="how long what is said about jobs stays in their history, seconds")
     trace_context: bool = Field(True, description="whether a job carries the trace of the span that enqueued it")
     env: Literal["development", "production"] | None = None
@@ -78,6 +93,8 @@ class Settings(BaseModel):
     address_connect_rate: float = Field(
         200.0, gt=0, le=1_000_000, description="new sockets of one address a second; ten times that at once"
     )
+    metrics_port: int | None = Field(None, ge=0, le=65535, description="where Prometheus reads; unset: nowhere; 0: any free port")
+    metrics_host: str = Field("127.0.0.1", min_length=1, max_length=255, description="address of METRICS_PORT")
     jwt_secret: str | None = Field(None, min_length=32, max_length=4096, repr=False, json_schema_extra=SECRET)
     jwt_audience: str | None = Field(None, min_length=1, max_length=500)
     jwt_issuer: str | None = Field(None, min_length=1, max_length=500)
@@ -132,6 +149,11 @@ class Settings(BaseModel):
     def jobtypes_switched_off(self) -> frozenset[str]:
         """Names of plug-ins and kinds that are not to be declared; `all` for every plug-in."""
         return frozenset(_listed(self.jobtypes_off))
+
+    @property
+    def progress_gap_s(self) -> float:
+        """Seconds between two progresses of one job that watchers are told; 0: none."""
+        return 1 / self.progress_rate if self.progress_rate else 0.0
 
     @property
     def origins(self) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ SQL = re.compile(
 # Where SQL text may stand besides sql/ and store/, and why.
 SQL_ELSEWHERE = {
     "trunkline.jobtypes.schema": "asks databases that users registered about their own catalogs",
+    "trunkline.jobtypes.dumping": "writes the schema of databases that users registered as SQL",
     "trunkline.testing.clock": "replaces the one clock function, in databases of tests",
     "trunkline.engine.producer": "names a tenant on the caller's own connection",
     "trunkline.measure": "the raw-SQL floors that the product is measured against",

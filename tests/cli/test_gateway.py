@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
 from urllib.error import HTTPError
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import psutil
 import pytest
@@ -113,6 +113,11 @@ async def test_several_processes_share_a_port_and_end_together(start: Start, cal
     assert callers[0].until("work_request")
     with pytest.raises(HTTPError, match="400"):
         urlopen(f"http://127.0.0.1:{port}/ws/?EIO=4&transport=polling")
+    with urlopen(f"http://127.0.0.1:{port}/api/asyncapi.json") as served:
+        assert ("3.0.0", "application/json") == (json.load(served)["asyncapi"], served.headers["content-type"])
+        known = Request(served.url, headers={"If-None-Match": f'"other", W/{served.headers["etag"]}'})
+    with pytest.raises(HTTPError, match="304"):
+        urlopen(known)
     first, kept = processes(program)
     first.kill()
     until_now(lambda: len(processes(program)) == 2 and first not in processes(program), "it is started again")

@@ -154,6 +154,20 @@ def test_hooks_of_a_plug_in_count_for_the_application(install):
     assert ["note"] == [middleware.__name__ for middleware in app.hooks.middleware]
 
 
+async def test_schedules_of_a_plug_in_go_with_their_handlers(install, trunkline_url):
+    """One that failed, or whose kind is switched off, schedules nothing."""
+    source = "\n".join(f"    {line}" for line in (
+        "@app.schedule(every=60)", "@app.job(KIND)", "async def handler(): ...", "app.schedule(every=60, kind=KIND, name=KIND + '-2')(handler)",
+    ))  # fmt: skip
+    for module, kind, end in (("acme_fine", "fine", ""), ("acme_off", "off-kind", ""), ("acme_broken", "broken", "\n    1 / 0")):
+        install(module, f"KIND = {kind!r}\ndef register(app):\n{source}{end}\n")
+    async with application(trunkline_url, TRUNKLINE_JOBTYPES_OFF="off-kind") as app:
+        app.load_plugins()
+        await app.start_worker()
+
+        assert ["fine", "fine-2"] == [schedule.name for schedule in await app.schedules.list()]
+
+
 def test_the_command_lists_them(install, offline):
     """Built-in ones first, with what failed and why."""
     install("acme_mail")
@@ -162,7 +176,7 @@ def test_the_command_lists_them(install, offline):
     text = offline("jobtypes", "list", TRUNKLINE_JOBTYPES_OFF="schema-rebuild,acme_mail")
 
     assert [("built-in", "on"), ("acme_mail", "on"), ("broken", "failed")] == [(each["name"], each["state"]) for each in document]
-    assert ["schema-rebuild"] == document[0]["kinds"]
+    assert {"schema-rebuild", "data-export", "bulk-import"} <= set(document[0]["kinds"])
     assert 0 == text.code and "ZeroDivisionError" in text.out and "schema-rebuild" not in text.out
 
 

@@ -72,3 +72,10 @@ def test_what_is_no_option_of_a_job_is_wrong_usage(name: str):
 def test_names_may_be_repeated_or_listed():
     """--queues a,b --queues c."""
     assert ["a", "b", "c"] == options.names(["a, b", "c", ""])
+
+
+def test_parents_are_added_up_and_nothing_else_is_given_twice():
+    """The last one used to win silently."""
+    assert {"depends_on": ["a", "b", "c"]} == options.job_options(["depends_on=a", "depends_on=b,c"])
+    with pytest.raises(typer.BadParameter, match="priority is given twice"):
+        options.job_options(["priority=1", "priority=2"])

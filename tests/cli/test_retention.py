@@ -52,7 +52,7 @@ def found(**slice_: object) -> Storage:
     """A storage of one slice, which ended 31 days ago."""
     one = Slice("_p1", NOW - 38 * DAY, NOW - 31 * DAY, None)._replace(**slice_)
     table = TableSize("job", 1, 2_000_000, 1_000_000, 10, 3, None)
-    return Storage((table,), (one,), (Kept("default", "mail", 60, None, None),), None, None)
+    return Storage((table,), (), (one,), (Kept("default", "mail", 60, None, None),), None, None)
 
 
 @pytest.mark.parametrize(

@@ -55,3 +55,44 @@ async def test_sql_refuses_the_same(app: Trunkline):
     for tenant_id, weight, error in ((known, 0, InvalidInput), (known, 1001, InvalidInput), (0, 2, NotFound), (999, 2, NotFound)):
         with pytest.raises(error):
             await store.fetch("select trunkline.set_weight($1, $2)", tenant_id, weight)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("limits", "set", "--queue", "mail", "--concurrency", "2"),
+        ("limits", "block", "k", "5m"),
+        ("limits", "quota", "--queued", "10"),
+        ("schedules", "create", "pulse", "ping", "{}", "--every", "60"),
+        ("templates", "save", "t", "ping", "{}"),
+        ("retention", "set", "mail", "--completed", "12h"),
+    ],
+    ids=" ".join,
+)
+async def test_what_is_set_for_a_tenant_that_is_not_there_makes_it_as_an_enqueue_does(cli, command):
+    """The same from Python; so a customer's limits can be set before its first job."""
+    answer = await cli(*command, "--tenant", "new-customer")
+
+    assert 0 == answer.code, answer.err
+    assert "new-customer" in (await cli("tenants", "list")).out
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("limits", "list"),
+        ("limits", "remove", "--queue", "mail"),
+        ("limits", "unblock", "k"),
+        ("limits", "quota"),
+        ("limits", "quota", "--off"),
+        ("schedules", "pause", "pulse"),
+        ("templates", "delete", "t"),
+        ("retention", "list"),
+    ],
+    ids=" ".join,
+)
+async def test_what_is_asked_or_taken_away_makes_no_tenant(cli, command):
+    """A wrong name is said."""
+    answer = await cli(*command, "--tenant", "nobody")
+
+    assert 1 == answer.code and "there is no tenant 'nobody'" in answer.err

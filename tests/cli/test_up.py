@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import re
 import signal
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,6 +17,7 @@ import pytest
 
 from tests.cli.conftest import Cli, Offline, Start
 from tests.cli.program import COLUMNS, Program, environment
+from tests.gateway.node import Node
 from tests.support.until import until_now
 from trunkline.embedded import EmbeddedServer, erase, installed_binaries
 from trunkline.embedded.locks import held, is_held
@@ -67,9 +71,18 @@ def test_one_command_from_nothing_to_a_finished_job(here: StartHere, room: Path)
 
 def test_a_terminal_shows_a_bar_and_ctrl_c_ends_it(here: StartHere):
     """100 columns wide, as a person sees it; the two databases can be read by id from another terminal."""
-    up = here("up", "--demo", terminal=True)
-    up.until("Ready. Ctrl-C stops it.")
-    other = here("enqueue", "schema-rebuild", '{"connectionId": "trunkline"}', "--wait", terminal=True)
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        taken = busy.getsockname()[1]
+        up = here("up", "--demo", terminal=True, TRUNKLINE_PORT=str(taken))
+        up.until("Ready. Ctrl-C stops it.")
+    assert f"Port {taken} is taken: the gateway has another one." in up.plain
+    (url,) = re.findall(r"^Gateway +(http://127\.0\.0\.1:\d+) \(development\)\s*$", up.plain, re.MULTILINE)
+    assert "Token        test-customer-token-123 (of tenant customer-001)" in up.plain
+    rebuild = "enqueue", "schema-rebuild", '{"connectionId": "trunkline"}', "--wait"
+    others = [here(*rebuild, terminal=True)]
+    if Node.is_there():
+        asyncio.run(_documented_clients(url, lambda: others.append(here(*rebuild, terminal=True))))
+    other = others[0]
 
     assert 0 == other.end()
     assert "━━━━━" in other.said and "completed" in other.said and '"trunkline"' in other.plain
@@ -80,6 +93,25 @@ def test_a_terminal_shows_a_bar_and_ctrl_c_ends_it(here: StartHere):
     assert "━━━━━" in up.said and "100 %" in up.said
     assert up.said.count("\x1b[?25l") == up.said.count("\x1b[?25h"), "the cursor stays hidden"
     assert max(len(line.rpartition("\r")[2]) for line in up.plain.split("\n")) <= COLUMNS + len("psql -h ")
+
+
+async def _documented_clients(url: str, rebuild: Callable[[], None]) -> None:
+    """Clients as the first and the fourth system's documentation have them, which know nothing of us: they work and watch."""
+    worker = await Node.start("seed-000.mjs", url, "test-customer-token-123", "worker")
+    watcher = await Node.start("seed-004.mjs", url, "{}")
+    clients = [worker, watcher]
+    try:
+        assert [{"success": True, "room": "all-jobs", "message": "Subscribed to all-jobs"}] == await watcher.saw("subscribed")
+        await worker.saw("client_ready")
+        clients.append(await Node.start("seed-000.mjs", url, "test-customer-token-123", "sender"))
+        rebuild()
+        (sent,) = await clients[-1].saw("sent")
+        (done,) = await clients[-1].saw("job_completed")
+        assert (sent["jobId"], {"delivered": "jürgen@example.com"}) == (done["jobId"], done["result"])
+        assert (await watcher.saw("job:completed"))[0]["result"]["totalTables"] > 20
+    finally:
+        for client in clients:
+            await client.stop()
 
 
 def test_another_command_without_a_database_makes_none(here: StartHere, room: Path):
@@ -96,7 +128,7 @@ def test_another_command_without_a_database_makes_none(here: StartHere, room: Pa
 
 def test_without_a_worker_it_lends_its_database(here: StartHere):
     """To workers and commands in the same folder; Ctrl-C ends it."""
-    up = here("up", "--no-worker", "--json")
+    up = here("up", "--no-worker", "--no-gateway", "--json")
     up.until('"ready"')
     worker = here("worker", "tasks:app", "--json")
     worker.until('"ready"')
@@ -166,8 +198,9 @@ def test_wrong_usage_is_told_before_anything_starts(offline: Offline, flags: lis
     assert 2 == offline("up", *flags).code
 
 
-async def test_a_given_database_is_migrated_and_used(start: Start, cli: Cli):
-    """The server that TRUNKLINE_DATABASE_URL names, in a schema of its own; no folder is made."""
+async def test_a_given_database_is_migrated_and_used(start: Start, cli: Cli, room: Path):
+    """The server that TRUNKLINE_DATABASE_URL names, in a schema of its own; no folder is made. A gateway that cannot open is a sentence."""
+    (room / "uvicorn.py").write_text("raise ModuleNotFoundError('not installed', name='uvicorn')")
     program = start("up", TRUNKLINE_SCHEMA="fresh")
     program.until("Ready. Ctrl-C stops it.")
     program.signal(signal.SIGTERM)
@@ -175,6 +208,7 @@ async def test_a_given_database_is_migrated_and_used(start: Start, cli: Cli):
     assert 0 == program.end()
     assert 'Look inside  psql "$TRUNKLINE_DATABASE_URL"' in program.said and "Data folder" not in program.said
     assert "migrations applied" in program.said
+    assert "No gateway: the gateway needs the package 'uvicorn'. Install it: pip install 'trunkline[server]'\n" in program.said
     assert [] == (await cli("jobs", "list", "--json", TRUNKLINE_SCHEMA="fresh")).json["jobs"]
 
 

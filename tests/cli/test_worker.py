@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -151,3 +153,26 @@ async def _running(cli: Cli, count: int) -> None:
         return count == sum(job["progress"] is not None for job in jobs)
 
     await until(running, f"{count} running jobs")
+
+
+async def test_a_worker_serves_metrics_where_it_is_told_to(start, cli):
+    """On the loopback address; the job that ran is counted. Without being told there is no port."""
+    program = start("worker", "tasks:app", "--json", "--metrics-port", "0")
+    program.until('"ready"')
+    await cli("enqueue", "greet", "{}", "--wait")
+    port = next(json.loads(line)["port"] for line in program.said.splitlines() if '"metrics"' in line)
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20) as answer:
+        text = answer.read().decode()
+
+    assert 'trunkline_jobs_completed_total{kind="greet",queue="greet"} 1.0' in text
+    assert "trunkline_database_up 1.0" in text and "trunkline_table_bytes" in text
+
+
+async def test_a_metrics_port_from_the_settings_that_is_taken_stops_the_start(start, worker):
+    """With a sentence that names the variable."""
+    taken = socket.create_server(("127.0.0.1", 0))
+    program = start("worker", "tasks:app", TRUNKLINE_METRICS_PORT=str(taken.getsockname()[1]))
+
+    assert 0 != program.end() and "TRUNKLINE_METRICS_PORT" in program.complained
+    assert '"metrics"' not in worker.said
+    taken.close()

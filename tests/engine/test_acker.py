@@ -57,3 +57,25 @@ async def test_a_report_that_was_set_aside_is_still_known_and_counted(hasty, que
     assert set() == acker.fences()
     assert ["completed"] * 3 == done
     await asyncio.sleep(0)
+
+
+async def test_completions_of_a_flush_are_told_together_and_what_was_lost_alone(store, queue, trunkline_url):
+    """One report among them comes too late: somebody else has its job."""
+    lost: list[Job] = []
+    completed: list[list[Job]] = []
+    acker = Acker(store, lambda job, what, settled: lost.append(job) if what == "lost" else None, completed.append)
+    handler = make_handler(lambda: None, "work", queue=None, policy=Policy())
+    await queue.put_plain(5)
+    jobs = [Job(each, queue.tenant_id, "work", handler, store, Reporter(store)) for each in await queue.claim(5)]
+    jobs[3].attempt += 1  # not the attempt that holds the lease
+    for job in jobs:
+        acker.completed(job, None)
+    sessions = Sessions(trunkline_url, store)
+    sessions.start(acker.run())
+    try:
+        await acker.drain(20)
+    finally:
+        await sessions.close()
+
+    assert [jobs[3]] == lost
+    assert [[*jobs[:3], jobs[4]]] == completed

@@ -161,3 +161,33 @@ async def test_what_is_no_job_is_named(trunkline_app):
     for send in (trunkline_app.flows.chain(("first", {})), trunkline_app.flows.send([("first", {})])):
         with pytest.raises(InvalidInput, match=r"first.* is no job"):
             await send
+
+
+async def test_a_child_that_ran_anyway_is_not_run_again_with_its_parent(app):
+    """Retried by hand it waits for nobody, and sees its parent as it stands then."""
+    saw: list[str] = []
+
+    @app.job("parent", retry_limit=0)
+    async def parent(job: Job) -> None:
+        if job.attempt == 1:
+            raise RuntimeError("at first")
+
+    @app.job("child", retry_limit=0)
+    async def child(job: Job) -> None:
+        saw.extend(of.state for of in (await job.parents()).values())
+        if job.attempt == 1:
+            raise RuntimeError("at first")
+
+    await app.start_worker(concurrency=10)
+    first = await app.enqueue("parent")
+    second = await app.enqueue("child", depends_on=[first], on_parent_failure="run")
+    await app.wait_ended(second, 30)
+    await app.pause("parent")
+    await app.retry(first)
+    await app.retry(second)
+    await app.wait(second, 30)
+    await app.resume("parent")
+    await app.wait(first, 30)
+
+    assert ["failed", "queued"] == saw
+    assert (2, "completed") == ((ended := await app.get(second)).attempt, ended.state)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Literal
 
 import asyncpg
 import msgspec
@@ -14,12 +14,18 @@ from tests.engine import process_handlers
 from trunkline import Job, Trunkline, new_job
 from trunkline.engine import privacy as privacy_service
 from trunkline.engine.vault import MARK, Vault, is_sealed
-from trunkline.errors import InvalidInput, InvalidPayload, InvalidSetting, MustEncrypt, NotReadable
+from trunkline.errors import InvalidInput, InvalidPayload, InvalidSetting, JobFailed, MustEncrypt, NotReadable
 from trunkline.settings import Settings
 from trunkline.store import privacy
 
 OLD, NEW = Fernet.generate_key().decode(), Fernet.generate_key().decode()
 SECRET = {"card": "4111 1111 1111 1111", "password": "hunter2"}
+
+
+class Card(msgspec.Struct):
+    """A payload with one value that may be."""
+
+    brand: Literal["visa"]
 
 
 @asynccontextmanager
@@ -536,3 +542,18 @@ def test_settings_do_not_show_their_keys():
 
     assert (NEW, OLD) == settings.keys
     assert OLD not in f"{settings!r} {settings} {settings.model_dump()} {settings.model_dump_json()}"
+
+
+async def test_an_error_about_a_payload_that_does_not_fit_says_where_and_no_value(trunkline_url):
+    """Errors are stored in plain text."""
+
+    async with application(trunkline_url) as app:
+
+        @app.job("pay", encrypt=True, retry_limit=0)
+        async def pay(payload: Card) -> None: ...
+
+        await app.start_worker()
+        with pytest.raises(JobFailed, match=r"payload of 'pay' does not fit: Invalid enum value - at `\$.brand`") as error:
+            await app.wait(await app.enqueue("pay", {"brand": "4111 - at 1111"}), 30)
+
+        assert "1111" not in str(error.value)

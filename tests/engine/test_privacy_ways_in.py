@@ -10,7 +10,7 @@ import pytest
 from tests.engine.test_privacy import application, charging, sealed_kind, stored
 from trunkline import Job, new_job
 from trunkline.engine.vault import is_sealed
-from trunkline.errors import MustEncrypt, SecretInPayload
+from trunkline.errors import SecretInPayload
 from trunkline.store import privacy
 
 CARD = {"card": "4111"}
@@ -128,17 +128,16 @@ async def test_callbacks_of_batches_are_sealed_when_they_are_given(trunkline_url
         async with app.batches.open(on_success=new_job("charge", CARD)) as before:
             await before.add([("work", None)])
             await sealed_kind(app)
-        with pytest.raises(MustEncrypt):
-            await app.batches.send([("work", None)], on_success="charge")
+        own = await app.batches.send([("work", None)], on_success=new_job("charge", {"card": "plain"}))
         sealed = new_job("charge", await app.privacy.seal("charge", {"card": "sealed"}))
         after = await app.batches.send([("work", None)], on_success=sealed)
         await app.start_worker()
-        for batch_id in (before.id, after.id):
+        for batch_id in (before.id, own.id, after.id):
             await app.batches.wait(batch_id, 30)
         for row in await app.store.fetch("select id from trunkline.jobs where kind = 'charge'"):
             await app.wait(row[0], 30)
 
-        assert sorted(["4111", "sealed"]) == sorted(payload["card"] for payload in saw)
+        assert sorted(["4111", "plain", "sealed"]) == sorted(payload["card"] for payload in saw)
 
 
 async def test_templates_and_schedules_keep_what_was_sealed(trunkline_url):
@@ -179,3 +178,20 @@ async def test_the_way_around_for_callbacks_is_no_way_around_for_others(trunklin
             await conn.execute("select trunkline.enqueue('plain', '{}')")
 
             assert not await conn.fetchval("select current_setting('trunkline.accepted_before', true)")
+
+
+async def test_nobody_can_say_that_their_payload_was_accepted_before(trunkline_url):
+    """The setting is anybody's to set: it says where to look, and only a batch that is just calling back counts. Quotas alike."""
+    async with application(trunkline_url, None) as app:
+        tenant_id = await app.tenant_id(None)
+        await privacy.seal_kind(app.store, tenant_id, "charge", 1)
+        await app.limits.quota(queued=0)
+        async with app.batches.open(on_success=new_job("plain", {})) as batch:
+            for said in ("on", f"{tenant_id} {batch.id}", "1 x", f"{tenant_id} {batch.id}; drop"):
+                for kind, refusal in (("charge", "TL009"), ("plain", "TL006")):
+                    async with app.store.connection() as conn:
+                        with pytest.raises(asyncpg.PostgresError) as error:
+                            async with conn.transaction():
+                                await conn.execute("select set_config('trunkline.accepted_before', $1, true)", said)
+                                await conn.execute("select trunkline.enqueue($1, '{}')", kind)
+                    assert refusal == error.value.sqlstate

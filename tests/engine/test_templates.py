@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import json
 
+import asyncpg
 import pytest
 
+from tests.support.sessions import Sessions
 from trunkline.errors import InvalidInput, InvalidPayload, NotFound
+
+
+@pytest.fixture
+async def sessions(trunkline_url, app):
+    """Further connections to the test's database."""
+    sessions = Sessions(trunkline_url, app.store)
+    yield sessions
+    await sessions.close()
 
 
 @pytest.fixture
@@ -162,3 +172,49 @@ async def test_what_goes_over_a_template_is_checked_as_a_job_is(app, nightly):
     for arguments in ({}, {"kind": "work", "template": nightly}):
         with pytest.raises(InvalidInput, match="a kind or a template"):
             await app.enqueue(**arguments)
+
+
+async def test_a_schedule_of_a_template_that_is_not_there_is_refused_when_it_is_saved(app):
+    """By Python and by SQL, with the error that a missing thing has."""
+    with pytest.raises(NotFound, match="template 'nobody'"):
+        await app.schedules.create("s", template="nobody", every=60)
+    with pytest.raises(NotFound, match="template 'nobody'"):
+        await app.store.fetch("select trunkline.schedule_job('s', null, 'every 60', null, '{\"template\": \"nobody\"}')")
+    with pytest.raises(NotFound, match="template 'nobody'"):
+        await app.enqueue(template="nobody")
+
+    assert [] == await app.schedules.list()
+
+
+async def test_a_template_that_schedules_name_is_not_deleted(app, nightly):
+    """The refusal says which; it can go when they are gone."""
+    for name in ("a", "b"):
+        await app.schedules.create(name, template=nightly, every=60)
+    with pytest.raises(InvalidInput, match="template 'nightly' makes the jobs of the schedules 'a', 'b': delete or change them first"):
+        await app.templates.delete(nightly)
+    await app.schedules.delete("a")
+    await app.schedules.update("b", kind="work")
+
+    assert [True, False] == [await app.templates.delete(nightly) for _ in range(2)]
+
+
+async def test_a_template_is_not_deleted_under_a_schedule_that_is_just_being_saved(app, nightly, sessions):
+    """Whoever deletes it waits for the one who saves, and finds the schedule."""
+    saving, deleting = await sessions.connect(), await sessions.connect()
+    holding = saving.transaction()
+    await holding.start()
+    await saving.fetch("select trunkline.schedule_job('s', null, 'every 60', null, '{\"template\": \"nightly\"}')")
+    deletion = sessions.start(deleting.fetch("select trunkline.delete_template($1, 'nightly')", await app.tenant_id(None)))
+    await sessions.blocked(deleting)
+    await holding.commit()
+
+    with pytest.raises(asyncpg.PostgresError, match="makes the jobs of the schedule 's'"):
+        await deletion
+
+
+async def test_the_view_shows_templates_and_who_uses_them(app, nightly):
+    """For people at psql."""
+    await app.schedules.create("s", template=nightly, every=60)
+    row = await app.store.fetchrow("select name, kind, options ->> 'queue' as queue, schedules from trunkline.templates")
+
+    assert ("nightly", "build-report", "slow", 1) == tuple(row)

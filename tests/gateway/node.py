@@ -24,10 +24,15 @@ class Node:
         self.lines: list[tuple[str, Any]] = []
         self._reader = asyncio.create_task(self._read())
 
+    @staticmethod
+    def is_there() -> bool:
+        """Whether `make test` has installed the packages."""
+        return shutil.which("node") is not None and (FOLDER / "node_modules").is_dir()
+
     @classmethod
     async def start(cls, program: str, *arguments: str) -> Node:
         """Run it; skips where `make test` has not installed the packages."""
-        if shutil.which("node") is None or not (FOLDER / "node_modules").is_dir():
+        if not cls.is_there():
             pytest.skip("node or tests/node/node_modules is not there: run make test, or npm ci in tests/node")
         pipe = asyncio.subprocess.PIPE
         return cls(await asyncio.create_subprocess_exec("node", str(FOLDER / program), *arguments, stdin=pipe, stdout=pipe))

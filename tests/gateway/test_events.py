@@ -6,6 +6,7 @@ import asyncio
 
 from tests.support.until import until
 from trunkline import Job
+from trunkline.gateway import said
 
 
 async def test_a_watcher_of_one_gateway_hears_of_jobs_of_another(app, join, worker, token, cross):
@@ -76,6 +77,25 @@ async def test_what_is_said_to_a_job_is_heard_by_its_tenant_only(app, server, jo
     await until(lambda: not watched.count, "nobody watches it any more")
 
     assert ["client_ready"] == theirs.order
+
+
+async def test_many_hear_one_event_that_was_encoded_once_and_progress_no_faster_than_people_read(app, server, join, monkeypatch):
+    """The rest of a flood is overtaken by the ending; who has a Python stream of its own hears all of it."""
+    clients = [await join() for _ in range(3)]
+    stream, heard, made, encode = await app.stream(), [], [], said.encode_push
+    stream.subscribe(heard.extend)
+    stream._calm._gap_s = 60.0
+    monkeypatch.setattr(said, "encode_push", lambda push: made.append(push.event) or encode(push))
+    job_id = await app.enqueue("resize", {}, tenant="customer-001")
+    for n in range(9):
+        await app.updates.emit_job_progress(job_id, n, tenant="customer-001")
+    await app.cancel(job_id, tenant="customer-001")
+    for client in clients:
+        await client.pushed("job_cancelled")
+
+    assert [["client_ready", "job_progress", "job_cancelled"]] * 3 == [client.order for client in clients]
+    assert ["job_progress", "job_cancelled"] == made
+    assert 9 == [event.what for event in heard].count("progress")
 
 
 async def test_a_gateway_alone_keeps_history(app, server):

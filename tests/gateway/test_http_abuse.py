@@ -33,6 +33,7 @@ async def all_of(server, *parts: bytes, until_cut_s: float = 20.0) -> bytes:
 async def test_an_upgrade_with_strange_headers_is_answered_or_ended(server, monkeypatch):
     """It used to stay open for ever: what the WebSocket library does not read, nobody answered."""
     monkeypatch.setattr(raw, "HELLO_WITHIN_S", 0.2)
+    monkeypatch.setattr(protocols, "ABORT_AFTER_S", 0.2)
     for headers in (b"a: b\r\n" * 1000, b"a: " + b"x" * 30_000 + b"\r\n", b"a: \xff\xfe\r\n" * 5, b"a: b\r\n" * 100):
         answer = await all_of(server, UPGRADE, headers, b"\r\n", b"\x88\x80\0\0\0\0")
 

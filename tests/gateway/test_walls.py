@@ -33,6 +33,14 @@ class Customer:
                 ),
                 ("send_job", {"name": name, "data": {"of": self.name}, "options": {"retryDelay": 0}}),
                 ("send_job", {"name": name, "data": {"of": self.name}, "options": {"id": job["jobId"]}}),
+                (
+                    "send_batch",
+                    {"batchId": job["jobId"], "jobs": [{"name": name, "data": {"of": self.name}, "options": {"singletonKey": "b"}}]},
+                ),
+                ("wait_for_batch", {"batchId": job["jobId"], "timeoutMs": 0}),
+                ("schedule_job", {"name": name, "cronPattern": "0 3 * * *", "data": {"of": self.name}}),
+                ("unschedule_job", {"name": name}),
+                ("list_schedules", {}),
                 ("register_worker", {"jobName": name, "options": {"teamSize": chance.randint(1, 5)}}),
                 ("unregister_worker", {"jobName": name}),
                 ("get_job", job),
@@ -49,10 +57,15 @@ class Customer:
         calls = [self.call() for _ in range(AT_ONCE)]
         answered = list(zip(calls, await self.client.ask_many(calls), strict=True))
         sent = [answer["jobId"] for (call, _), answer in answered if call == "send_job" and answer.get("jobId")]
+        sent += [each for (call, _), answer in answered if call == "send_batch" for each in answer.get("jobIds", ())]
         self.own.update(sent)  # first: calls of one frame are carried out at once, so a cancel may meet a job sent behind it
         self.ids += sent
         for (call, data), answer in answered:
-            if call == "send_job":
+            if call in ("send_job", "send_batch", "wait_for_batch", "schedule_job", "unschedule_job"):
+                continue  # a batch's id is its tenant's own, as a job's is: who takes another's makes one of its own
+            if call == "list_schedules":
+                if foreign := [each for each in answer["schedules"] if each["data"] != {"of": self.name}]:
+                    self.wrong.append(f"list_schedules showed {foreign}")
                 continue
             if answer["status"] == "ok" and answer.get("job") is not None and answer["job"]["data"] != {"of": self.name}:
                 self.wrong.append(f"{call} {data} showed {answer}")

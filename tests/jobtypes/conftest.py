@@ -12,16 +12,19 @@ import shutil
 import subprocess
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 from psycopg import sql
 
-from tests.jobtypes.support import PASSWORD, Database, MySQL, Read, RecordingJob, reading, with_database
+from tests.jobtypes.support import FIRST_KEY, PASSWORD, Database, MySQL, Read, RecordingJob, reading, with_database
+from trunkline import Trunkline
 from trunkline.connections.demo import prepare_demo_database
 from trunkline.embedded import EmbeddedServer, installed_binaries
+from trunkline.jobtypes import BUILT_IN
+from trunkline.settings import Settings
 
 
 @pytest.fixture
@@ -106,3 +109,20 @@ def mysql() -> Iterator[MySQL]:
         process.terminate()
         process.wait(60)
         shutil.rmtree(folder)
+
+
+@pytest.fixture
+async def registrar(trunkline_url: str, server: EmbeddedServer, tmp_path: Path) -> AsyncIterator[Trunkline]:
+    """An application with a key and a folder of files, where sockets and files of the tests may be registered."""
+    settings = Settings.load(
+        {},
+        database_url=trunkline_url,
+        encryption_keys=FIRST_KEY,
+        connection_hosts=f"/tmp,{tmp_path}",
+        files_dir=str(tmp_path / "files"),
+        shutdown_timeout_s=5,
+    )
+    async with Trunkline(settings=settings) as app:
+        for register in BUILT_IN:
+            register(app)
+        yield app

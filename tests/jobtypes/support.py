@@ -21,6 +21,7 @@ from trunkline.jobtypes.schema.reader import read
 from trunkline.jobtypes.schema.shape import Reading
 
 PASSWORD = "Zy7-never-shown"
+FIRST_KEY, SECOND_KEY = "A" * 43 + "=", "B" * 42 + "E="
 Read = Callable[..., Reading]
 
 
@@ -30,6 +31,8 @@ class RecordingJob(Job):
     def __init__(self) -> None:
         self.id = uuid.uuid4()
         self.tenant_id = 1
+        self.attempt = 1
+        self.kept: Any = None
         self.cancelled = False
         self.said: list[tuple[float, str | None, int | None, int | None]] = []
         self.on_progress: Callable[[RecordingJob], Any] | None = None
@@ -40,6 +43,14 @@ class RecordingJob(Job):
         if self.on_progress is not None:
             self.on_progress(self)
         await asyncio.sleep(0)
+
+    async def checkpoint(self, value: Any) -> None:
+        """Remember it for the next attempt."""
+        self.kept = value
+
+    async def last_checkpoint(self) -> Any:
+        """What was kept."""
+        return self.kept
 
 
 @dataclass(frozen=True)

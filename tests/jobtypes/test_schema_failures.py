@@ -18,8 +18,8 @@ from sqlalchemy import Connection as Session
 
 from tests.jobtypes.support import PASSWORD, Database, MySQL, Read
 from trunkline.connections import Connection
+from trunkline.connections.failures import Cause, ConnectionFailed, cause_of, translated
 from trunkline.jobtypes.schema import postgresql, reader
-from trunkline.jobtypes.schema.failures import Cause, SchemaReadFailed, cause_of, translated
 from trunkline.jobtypes.schema.shape import Schemas
 from trunkline.model import Fail
 
@@ -102,7 +102,7 @@ def test_a_refused_connection_is_tried_again(read_now: Read) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
 
-    with pytest.raises(SchemaReadFailed, match=r"it cannot be reached.*tried again") as failed:
+    with pytest.raises(ConnectionFailed, match=r"it cannot be reached.*tried again") as failed:
         read_now(f"postgresql://clerk:{PASSWORD}@127.0.0.1:{port}/shop")
 
     assert PASSWORD not in shown(failed.value)
@@ -110,7 +110,7 @@ def test_a_refused_connection_is_tried_again(read_now: Read) -> None:
 
 def test_a_host_without_an_address_is_tried_again(read_now: Read) -> None:
     """Name servers come back."""
-    with pytest.raises(SchemaReadFailed, match="it cannot be reached") as failed:
+    with pytest.raises(ConnectionFailed, match="it cannot be reached") as failed:
         read_now(f"postgresql://clerk:{PASSWORD}@no-such-host.invalid/shop")
 
     assert PASSWORD not in shown(failed.value)
@@ -119,7 +119,7 @@ def test_a_host_without_an_address_is_tried_again(read_now: Read) -> None:
 def test_a_server_that_says_nothing_is_tried_again(read_now: Read, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(postgresql, "CONNECT_S", 1)
 
-    with answering(None) as url, pytest.raises(SchemaReadFailed, match="it did not answer in time") as failed:
+    with answering(None) as url, pytest.raises(ConnectionFailed, match="it did not answer in time") as failed:
         read_now(url)
 
     assert PASSWORD not in shown(failed.value)
@@ -137,7 +137,7 @@ def test_a_server_that_says_nothing_is_tried_again(read_now: Read, monkeypatch: 
     ],
 )
 def test_a_server_that_is_full_or_starting_is_tried_again(sqlstate: str, message: str, said: str, read_now: Read) -> None:
-    with answering(error_response(sqlstate, message)) as url, pytest.raises(SchemaReadFailed, match=said):
+    with answering(error_response(sqlstate, message)) as url, pytest.raises(ConnectionFailed, match=said):
         read_now(url)
 
 
@@ -150,7 +150,7 @@ def test_a_statement_that_takes_too_long_is_tried_again(database: Database, read
 
     monkeypatch.setattr(postgresql, "schemas", slow)
 
-    with pytest.raises(SchemaReadFailed, match="it did not answer in time"):
+    with pytest.raises(ConnectionFailed, match="it did not answer in time"):
         read_now(database.url)
 
 
@@ -160,7 +160,7 @@ def test_a_connection_that_is_cut_while_reading_is_tried_again(database: Databas
     def cut() -> None:
         database.execute(f"select pg_terminate_backend(pid) from pg_stat_activity where usename = '{database.role}'")
 
-    with pytest.raises(SchemaReadFailed, match="it is starting, stopping or in recovery") as failed:
+    with pytest.raises(ConnectionFailed, match="it is starting, stopping or in recovery") as failed:
         reader.read(Connection("shop", "postgresql", database.url), on_connected=cut, on_table=lambda *_: None)
 
     assert PASSWORD not in shown(failed.value)
@@ -216,7 +216,7 @@ def test_a_mysql_server_that_is_not_there_is_tried_again(read_now: Read) -> None
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
 
-    with pytest.raises(SchemaReadFailed, match="it cannot be reached") as failed:
+    with pytest.raises(ConnectionFailed, match="it cannot be reached") as failed:
         read_now(f"mysql://clerk:{PASSWORD}@127.0.0.1:{port}/shop")
 
     assert PASSWORD not in shown(failed.value)

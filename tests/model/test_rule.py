@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from trunkline.errors import InvalidInput
-from trunkline.model import checked_rule
+from trunkline.model import Policy, checked_rule
 
 BERLIN, NEW_YORK = "Europe/Berlin", "America/New_York"
 
@@ -177,3 +177,13 @@ def test_whoever_asks_from_whatever_moment_is_told_the_same_times(zone, cron):
             moment = begin + timedelta(seconds=chance.random() * 50 * 3600)
             expected = next((time for time in times if time > moment), None)
             assert expected in (rule.after(moment), None), f"asked at {moment}"
+
+
+def test_a_time_out_of_range_is_refused_with_its_unit_and_readable_bounds():
+    """Nobody reads 3.1536e+08."""
+    with pytest.raises(InvalidInput, match=r"every is 0.0: need a number of seconds from 1 to 315,360,000 \(10 years\)\."):
+        checked_rule(None, every=0.0)
+    with pytest.raises(InvalidInput, match=r"timeout is 0: need a number of seconds from 0.01 to 2,592,000 \(30 days\)\."):
+        Policy(timeout_s=0)
+    with pytest.raises(InvalidInput, match=r"rate is 0: need a number of starts a second, at least one a year"):
+        Policy(rate=0)

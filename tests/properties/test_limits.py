@@ -10,6 +10,7 @@ from uuid import UUID
 
 import pytest
 
+from tests.support import limited
 from tests.support.limited import bound, wrongs
 from tests.support.queue import Queue
 from trunkline.errors import SessionLost, Unavailable
@@ -20,11 +21,6 @@ from trunkline.testing import DatabaseClock
 
 KEYS = ("one", "two", "five", "rated", "free", "kinds", None, None)
 ENDINGS = ("failed", "fatal", "snoozed", "retry_after", "blocked", "released", "no_handler", "lost", "cancelled")
-BUSY_DUTIES = """update trunkline.duty set next_run_at = '-infinity', last_run_at = null
- where name in ('rescue', 'deadlines', 'limits', 'limits_gone')"""
-
-LEFT = """select 'ready' as home, job_id::text, traits, null as limiter_id from trunkline.ready
-union all select reason, job_id::text, traits, limiter_id from trunkline.deferred union all select 'lease', job_id::text, traits, null from trunkline.lease"""
 
 
 class Life:
@@ -128,7 +124,7 @@ class Life:
         """It passes; sometimes so much that sessions run out."""
         async with self.turn:  # two cannot replace one function at once
             await self.clock.forward(self.chance.choice((0.3, 1.0, 1.0, 6.0, 20.0)))
-        await self.store.fetch(BUSY_DUTIES)
+        await self.store.fetch(limited.BUSY_DUTIES)
         await queue.tick(ttl_s=40)
 
 
@@ -149,27 +145,8 @@ async def prepare(queue: Queue) -> None:
 
 
 async def drain(life: Life) -> None:
-    """Everybody else is quiet: open everything, and run what there is until nothing lives."""
-    queue = life.queues[0]
-    for scope, name in (("key", "two"), ("kind", "work"), ("queue", "play"), ("tenant", None), ("key", "rated")):
-        await limits.pause(life.store, queue.tenant_id, scope, name, False)  # type: ignore[arg-type]
-    for each in life.queues:
-        each.session_id = await each.session(1e9)
-    for _ in range(400):
-        await life.clock.forward(10)
-        await life.store.fetch(BUSY_DUTIES)
-        await queue.tick(life.queues[0].session_id, ttl_s=1e9)
-        for each in life.queues:
-            while claimed := await each.claim(20):
-                await each.complete(*claimed)
-        assert [] == await wrongs(life.store)
-        failed = await life.store.fetch("select job_id from trunkline.ordering as o join trunkline.outcome as e using (tenant_id, job_id)")
-        for row in failed:
-            await limits.skip_ordered(life.store, queue.tenant_id, row[0])
-        if not await life.store.fetch(LEFT):
-            return
-    left = await life.store.fetch(LEFT)
-    raise AssertionError(f"stranded: {[tuple(row) for row in left][:10]}")
+    """Everybody else is quiet: run what there is until nothing lives."""
+    await limited.drain(life.clock, life.queues)
 
 
 @pytest.mark.parametrize("seed", range(3))

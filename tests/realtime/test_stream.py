@@ -139,7 +139,7 @@ async def test_a_hearer_that_fails_keeps_nobody_else_from_hearing(queue, open_st
         calls.append(len(burst))
         raise ValueError("no")
 
-    told.stream._hearers.insert(0, (fail, print))
+    told.stream._hearers.insert(0, fail)
     await queue.put()
     await told.until(1)
     await queue.put()

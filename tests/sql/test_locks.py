@@ -196,3 +196,52 @@ async def test_retrying_the_same_job_by_hand_twice_at_once_brings_it_back_once(q
 
     assert [] == await second
     assert (["ready"], [job_id]) == (await queue.homes(job_id), await queue.keys())
+
+
+async def test_reprioritising_and_cancelling_jobs_of_two_queues_do_not_deadlock(queue, sessions):
+    """Both lock jobs in job order, whatever the names of their queues."""
+    first, second = await queue.put(queue="z"), await queue.put(queue="a")
+    gate, cancelling, changing = [await sessions.connect() for _ in range(3)]
+    holding = await hold(gate, "select 1 from trunkline.ready where job_id = $1 for update", first)
+    cancel = sessions.start(cancelling.fetch("select * from trunkline.cancel($1, $2)", queue.tenant_id, [first, second]))
+    await sessions.blocked(cancelling)
+    change = sessions.start(changing.fetchval("select trunkline.reprioritize($1, $2, 7::smallint)", queue.tenant_id, [first, second]))
+    await sessions.blocked(changing)
+    await holding.rollback()
+
+    assert ["cancelled"] * 2 == [row["answer"] for row in await cancel]
+    assert 0 == await change
+
+
+async def test_a_wish_to_cancel_running_jobs_and_their_reports_do_not_deadlock(queue, sessions):
+    """Leases are locked in job order, not in the order in which they lie in the table."""
+    first, second = await queue.put(), await queue.put()
+    await queue.store.fetch("update trunkline.ready set ord = ord + 1000000000 where job_id = $1", first)  # the later one is claimed first
+    await queue.claim_one()
+    await queue.claim_one()
+    await queue.store.fetch("analyze trunkline.lease")
+    gate, acking, cancelling = [await sessions.connect() for _ in range(3)]
+    holding = await hold(gate, "select 1 from trunkline.lease where job_id = $1 for update", first)
+    ack = sessions.start(acking.fetch(ACK, queue.tenant_id, [first, second], [1] * 2, [None] * 2))
+    await sessions.blocked(acking)
+    cancel = sessions.start(cancelling.fetch("select trunkline.request_cancel($1, $2)", queue.tenant_id, [first, second]))
+    await sessions.blocked(cancelling)
+    await holding.rollback()
+
+    assert ([], []) == (await ack, await cancel)
+
+
+async def test_a_pause_of_the_tenant_and_jobs_with_keys_do_not_deadlock(queue, sessions):
+    """Both lock queues in the order of names."""
+    for name in ("z", "a"):  # so they lie in the table
+        await queue.put(queue=name)
+    gate, putting, pausing = [await sessions.connect() for _ in range(3)]
+    holding = await hold(gate, "select 1 from trunkline.queue where name = 'a' for update")
+    put = sessions.start(send(putting, queue, {"queue": "z", "limit_key": "k"}, {"queue": "a", "limit_key": "k"}))
+    await sessions.blocked(putting)
+    pause = sessions.start(pausing.fetchval("select trunkline.pause_limit($1, 'tenant', null, true)", queue.tenant_id))
+    await sessions.blocked(pausing)
+    await holding.rollback()
+
+    assert [True] * 2 == [row["created"] for row in await put]
+    assert await pause

@@ -36,8 +36,9 @@ async def test_a_running_job_is_asked_and_stays_active(queue, sessions):
     await listener.execute("select 1")
 
     assert ("requested", "active") == (answer, await queue.state(job_id))
-    assert [f"{job_id} 1"] == tick.cancels
-    assert [f"cancel {queue.session_id} {job_id} 1"] == heard
+    assert [f"{job_id} 1"] == tick.cancels  # what older code reads
+    assert [(queue.tenant_id, job_id, 1)] == tick.cancelled
+    assert [f"cancel {queue.session_id} {job_id} 1 {queue.tenant_id}"] == heard
 
 
 @pytest.mark.parametrize("ending", ["completed", "failed", "cancelled"])

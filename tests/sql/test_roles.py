@@ -24,6 +24,8 @@ TABLES = [
     "checkpoint",
     "job_log",
     "connection_schema",
+    "connection",
+    "prompt",
 ]
 
 

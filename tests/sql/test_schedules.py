@@ -219,7 +219,7 @@ async def test_several_missed_times_are_one_transaction(queue, say, clock):
     await schedules.plan(queue.store, one, one.rule.after(one.plan_from))
     await clock.forward(200)
     one = await only(queue.store)
-    await queue.store.fetch("select trunkline.delete_template($1, 't')", queue.tenant_id)
+    await queue.store.fetch("delete from trunkline.template where name = 't'")
     with pytest.raises(NotFound, match="template 't'"):
         await schedules.fire(queue.store, one, one.rule.latest(one.next_run_at, one.now, 3), one.rule.after(one.now))
 

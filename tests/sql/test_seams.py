@@ -12,6 +12,7 @@ from uuid import UUID
 
 import pytest
 
+from tests.support import limited
 from tests.support.limited import bound
 from tests.support.queue import Queue
 from tests.support.seams import wrongs
@@ -24,10 +25,6 @@ from trunkline.testing import DatabaseClock
 
 QUEUES = ("work", "play")
 ENDINGS = ("failed", "fatal", "fatal", "snoozed", "retry_after", "blocked", "released", "no_handler", "lost", "cancelled")
-BUSY_DUTIES = """update trunkline.duty set next_run_at = '-infinity', last_run_at = null
- where name in ('rescue', 'deadlines', 'limits', 'limits_gone', 'batches')"""
-LEFT = """select 'ready' as home, job_id::text, traits, null as limiter_id from trunkline.ready
-union all select reason, job_id::text, traits, limiter_id from trunkline.deferred union all select 'lease', job_id::text, traits, null from trunkline.lease"""
 COLLISIONS: list[str] = []
 
 
@@ -167,34 +164,15 @@ class Life:
         """It passes; sometimes so much that sessions run out."""
         async with self.turn:  # two cannot replace one function at once
             await self.clock.forward(self.chance.choice((0.3, 1.0, 1.0, 6.0, 20.0)))
-        await self.store.fetch(BUSY_DUTIES)
+        await self.store.fetch(limited.BUSY_DUTIES)
         await self.queues[0].tick(ttl_s=40)
 
 
 async def drain(life: Life) -> None:
-    """Everybody else is quiet: open everything, and run what there is until nothing lives."""
-    for scope, name in (("key", "two"), ("kind", "work"), ("queue", "play"), ("tenant", None)):
-        await limits.pause(life.store, life.tenant_id, scope, name, False)  # type: ignore[arg-type]
+    """Everybody else is quiet: run what there is until nothing lives."""
     for batch_id in life.batches:
         await batches.seal(life.store, life.tenant_id, batch_id)
-    every = [*life.queues, await Queue.open(life.store, kind="dead")]
-    for queue in every:
-        queue.session_id = await queue.session(1e9)
-    for _ in range(200):
-        await life.clock.forward(10)
-        await life.store.fetch(BUSY_DUTIES)
-        await every[0].tick(ttl_s=1e9)
-        for queue in every:
-            while claimed := await queue.claim(20):
-                await queue.complete(*claimed)
-        assert [] == await wrongs(life.store)
-        failed = await life.store.fetch("select job_id from trunkline.ordering as o join trunkline.outcome as e using (tenant_id, job_id)")
-        for row in failed:
-            await limits.skip_ordered(life.store, life.tenant_id, row[0])
-        if not await life.store.fetch(LEFT):
-            return
-    left = await life.store.fetch(LEFT)
-    raise AssertionError(f"stranded: {[tuple(row) for row in left][:10]}")
+    await limited.drain(life.clock, [*life.queues, await Queue.open(life.store, kind="dead")])
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -361,7 +339,7 @@ async def test_a_line_behind_a_failed_job_goes_on_when_retention_forgets_it(queu
     await queue.store.fetch("""select trunkline.set_retention($1, 'work', '{"failed": 60}')""", queue.tenant_id)
     await clock.forward(7200)
     await queue.store.fetch("select trunkline.sweep(1e9, 1000)")
-    await queue.store.fetch(BUSY_DUTIES)
+    await queue.store.fetch(limited.BUSY_DUTIES)
     await queue.tick(ttl_s=1e9)
 
     assert None is await queue.state(head)

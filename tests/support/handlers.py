@@ -89,17 +89,39 @@ def declare(app: Trunkline, journal: Journal, **policy: Any) -> None:
         return done(job)
 
 
+def declare_secret(app: Trunkline, journal: Journal) -> None:
+    """`secret {card, gate?}`: an encrypted kind that keeps its payload in a checkpoint, fails once, and answers the payload."""
+
+    @app.job("secret", encrypt=True, retry_delay=0.05, retry_backoff=False, retry_limit=20, timeout=120)
+    async def secret(job: Job, payload: Any) -> Any:
+        journal.note("started", job.id, job.attempt)
+        kept = await job.last_checkpoint()
+        await job.checkpoint(payload)
+        while "gate" in payload and not Path(payload["gate"]).exists():
+            await asyncio.sleep(GATE_LOOK_S)
+        if kept is None:
+            journal.note("done", job.id, job.attempt, ending="failed", kind=job.kind)
+            raise RuntimeError("the first attempt fails")
+        journal.note("done", job.id, job.attempt, ending="completed", kind=job.kind)
+        return {"kept": kept}
+
+
 @contextmanager
 def noting_acks(journal: Journal) -> Iterator[None]:
     """While this lasts, each answered report of any worker of this process is journalled."""
-    original = Worker._done
+    done, completed = Worker._done, Worker._completed
 
     def noted(self: Worker, job: Job, what: str, settled: Any) -> None:
         journal.note("acked", job.id, job.attempt, what=what)
-        original(self, job, what, settled)
+        done(self, job, what, settled)
 
-    Worker._done = noted  # type: ignore[method-assign]
+    def noted_together(self: Worker, jobs: list[Job]) -> None:
+        for job in jobs:
+            journal.note("acked", job.id, job.attempt, what="completed")
+        completed(self, jobs)
+
+    Worker._done, Worker._completed = noted, noted_together  # type: ignore[method-assign]
     try:
         yield
     finally:
-        Worker._done = original  # type: ignore[method-assign]
+        Worker._done, Worker._completed = done, completed  # type: ignore[method-assign]

@@ -14,7 +14,7 @@ import signal
 import sys
 import threading
 
-from tests.support.handlers import declare, noting_acks
+from tests.support.handlers import declare, declare_secret, noting_acks
 from tests.support.journal import Journal
 from trunkline import Trunkline
 from trunkline.observe import logs
@@ -37,6 +37,7 @@ def main() -> None:
     parser.add_argument("--tenants", choices=("default", "all"), default="default")
     parser.add_argument("--command-timeout", type=float, default=30.0)
     parser.add_argument("--shutdown-timeout", type=float, default=10.0)
+    parser.add_argument("--keys", help="TRUNKLINE_ENCRYPTION_KEYS; with them there is the encrypted kind `secret`")
     parser.add_argument("--clock-off", type=float, default=0.0, help="seconds that this host's clock is ahead of the true time")
     end_with_the_parent()
     asyncio.run(work(parser.parse_args()))
@@ -69,12 +70,15 @@ async def work(given: argparse.Namespace) -> None:
         pool_max=given.pool_max,
         command_timeout_s=given.command_timeout,
         shutdown_timeout_s=given.shutdown_timeout,
+        encryption_keys=given.keys,
     )
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     with noting_acks(journal):
         app = Trunkline(settings=settings)
         declare(app, journal, timeout=given.timeout, retry_limit=given.retry_limit, tenants=given.tenants)
+        if given.keys:
+            declare_secret(app, journal)
         try:
             await app.start_worker(concurrency=given.concurrency)
             presence = await app._present()

@@ -9,8 +9,9 @@ import pytest
 
 from trunkline.errors import TrunklineError
 from trunkline.wire import CALLS, CODES
-from trunkline.wire.asyncapi import asyncapi
+from trunkline.wire.asyncapi import CLOSES, asyncapi
 from trunkline.wire.pushes import TO_TENANT, TO_WORKERS
+from trunkline.wire.updates import RECOVERY, UPDATES, WATCHES
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/protocol.md").read_text("utf-8")
@@ -46,7 +47,19 @@ def test_every_reference_leads_somewhere():
     assert all(lead(ref) for ref in found)
 
 
-@pytest.mark.parametrize("name", [*CALLS, *(push.event for push in (*TO_WORKERS, *TO_TENANT))])
+NAMES = [
+    *CALLS,
+    *WATCHES,
+    *UPDATES,
+    RECOVERY,
+    "authenticate",
+    "error",
+    "connect_error",
+    *(push.event for push in (*TO_WORKERS, *TO_TENANT)),
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_the_page_and_the_document_name_every_event(name):
     """What is missing in either does not exist for whoever writes a client."""
     assert f"`{name}`" in PAGE
@@ -58,3 +71,22 @@ def test_the_document_names_every_code(code):
     """Clients branch on codes."""
     assert issubclass(CODES[code], TrunklineError)
     assert code in KEPT["components"]["schemas"]["Refusal"]["properties"]["code"]["enum"]
+
+
+def test_every_event_is_one_that_somebody_may_send_or_receive():
+    """A message that no operation names would be no part of the protocol; a channel names each close code, as the page does."""
+    named = {
+        ref["$ref"]
+        for operation in KEPT["operations"].values()
+        for ref in (*operation["messages"], *operation.get("reply", {}).get("messages", ()))
+    }
+    offered = {f"#/channels/{name}/messages/{message}" for name, channel in KEPT["channels"].items() for message in channel["messages"]}
+
+    assert offered == named
+    assert set(KEPT["components"]["messages"]) == {ref.rpartition("/")[2] for ref in offered}
+    assert [] == [
+        code
+        for code in CLOSES
+        for text in (PAGE, *(channel["description"] for channel in KEPT["channels"].values()))
+        if str(code) not in text
+    ]

@@ -8,7 +8,7 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from trunkline.wire import CALLS, CODES, Refusal, decode_call, decode_watch
+from trunkline.wire import CALLS, CODES, Refusal, decode_call, decode_watch, encode_call
 from trunkline.wire.answers import ANSWERS
 from trunkline.wire.calls import payload_text
 from trunkline.wire.pushes import TO_TENANT, TO_WORKERS
@@ -87,6 +87,7 @@ def test_a_call_holds_every_field_of_its_row(name):
 
     assert CALLS[name] is type(call)
     assert data == {key: value for key, value in msgspec.json.decode(msgspec.json.encode(call)).items() if key in data}
+    assert call == decode_call(name, msgspec.json.encode(encode_call(call)))
     assert {"status", *answered} == {field.encode_name for field in msgspec.structs.fields(ANSWERS[name])}
     if name == "send_job":
         assert '{"path":"a.png"}' == payload_text(call.data)

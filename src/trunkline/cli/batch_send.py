@@ -79,7 +79,9 @@ async def _send(
 
     async with application(as_json=as_json) as app:
         calls = {what: await _made(app, call, tenant) for what, call in callbacks.items()}
-        sent = await app.batches.send(given, name=name, tenant=tenant, **calls)
+        sent = await app.batches.send(
+            given, name=name, tenant=tenant, on_success=calls.get("on_success"), on_complete=calls.get("on_complete")
+        )
     duplicates = sum(not job.created for job in sent.jobs)
     if as_json:
         show.emit({"id": sent.id, "jobs": [{"id": job.id, "created": job.created} for job in sent.jobs]})

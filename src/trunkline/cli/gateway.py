@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from trunkline.cli import show
-from trunkline.cli.options import Json
+from trunkline.cli.options import Json, MetricsPort
 from trunkline.cli.run import carry_out, leave
 
 if TYPE_CHECKING:
@@ -28,17 +28,19 @@ def gateway(
     workers: Annotated[
         int, typer.Option(min=1, max=256, metavar="N", help="Processes that share the port; above 1, Socket.IO without polling.")
     ] = 1,
+    metrics_port: MetricsPort = None,
     as_json: Json = False,
 ) -> None:
     """Let programs send jobs and work on them over WebSocket, with a token. Ctrl-C stops it: workers may report what they have."""
-    leave(carry_out(_serve(host, port, workers, as_json=as_json), as_json=as_json))
+    leave(carry_out(_serve(host, port, workers, metrics_port, as_json=as_json), as_json=as_json))
 
 
-async def _serve(host: str | None, port: int | None, workers: int, *, as_json: bool) -> int:
-    from trunkline.cli import siblings
+async def _serve(host: str | None, port: int | None, workers: int, metrics_port: int | None, *, as_json: bool) -> int:
+    from trunkline.cli import siblings, welcome
     from trunkline.cli.interrupts import Interrupts, Stopped
     from trunkline.cli.reach import LOG_LEVEL
     from trunkline.cli.voice import Voice
+    from trunkline.errors import InvalidInput
     from trunkline.observe import logs
     from trunkline.settings import Settings
 
@@ -49,8 +51,14 @@ async def _serve(host: str | None, port: int | None, workers: int, *, as_json: b
         try:
             app, mode = await interrupts.unless_asked(_open(settings, stack, voice))
             if workers > 1:
+                if metrics_port is not None:
+                    raise InvalidInput(
+                        "--metrics-port is for one process, and --workers starts several. Start gateways one by one to scrape each."
+                    )
                 return await _serve_many(app, mode, workers, interrupts, voice)
             keeper = siblings.keeper()
+            if keeper is None:  # siblings cannot share the port of METRICS_PORT
+                await interrupts.unless_asked(welcome.metrics(app, metrics_port, voice))
             server = await interrupts.unless_asked(app.start_gateway(mode=mode, shares_port=keeper is not None))
         except Stopped:
             voice.say("Stopped before everything was up.")

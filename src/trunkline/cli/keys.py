@@ -66,7 +66,7 @@ async def _walk(*, moves: bool, as_json: bool) -> KeyReport:
 def _answer(report: KeyReport, *, as_json: bool) -> None:
     values = [{"what": what, "key": key or None, "count": count} for (what, key), count in sorted(report.by_key.items())]
     if as_json:
-        show.emit({"rows": report.rows, "values": values, "rotated": report.moved, "unreadable": report.unreadable})
+        show.emit({"rows": report.rows, "values": values, "rotated": report.moved, "unreadable": report.unreadable, "plain": report.plain})
     elif not values:
         show.hint(f"Nothing is encrypted among {report.rows:,} rows.")
     else:
@@ -75,6 +75,8 @@ def _answer(report: KeyReport, *, as_json: bool) -> None:
             show.say(f"{show.count(report.moved, 'value')} rotated to the first key.")
         for job_id in report.unreadable[:10]:
             show.say(f"{job_id}  is opened by none of these keys", style="red", stderr=True)
+    for name in report.plain[:10]:
+        show.say(f"{name} was plain, though its kind is encrypted" + ("" if report.moved else ": trunkline keys rotate encrypts it"))
     if report.unreadable:
         raise typer.Exit(1)
 

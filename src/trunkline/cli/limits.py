@@ -69,7 +69,13 @@ def set_limit(
         await app.limits.set(**scope, concurrency=concurrency, rate=count, per=per, burst=burst, tenant=tenant)
         return f"The limit of {_spoken(scope)} is set."
 
-    _carry_out(work, tenant, {**scope, "concurrency": concurrency, "rate": None if count is None else count / per, "burst": burst}, as_json)
+    _carry_out(
+        work,
+        tenant,
+        {**scope, "concurrency": concurrency, "rate": None if count is None else count / per, "burst": burst},
+        as_json,
+        makes=True,
+    )
 
 
 @limits.command()
@@ -97,7 +103,7 @@ def block(
         await app.limits.block(key, for_s, tenant=tenant)
         return f"Nothing with the key {key!r} starts for {show.span(for_s)}."
 
-    _carry_out(work, tenant, {"key": key, "seconds": for_s}, as_json)
+    _carry_out(work, tenant, {"key": key, "seconds": for_s}, as_json, makes=True)
 
 
 @limits.command()
@@ -150,7 +156,7 @@ def quota(
         parts = [f"{now.queued:,} jobs queued"] if now.queued is not None else []
         return "At most " + " and ".join(parts + ([_rate(now.rate, now.burst)] if now.rate is not None else [])) + "."
 
-    _carry_out(work, tenant, said, as_json)
+    _carry_out(work, tenant, said, as_json, makes=queued is not None or rate is not None)
 
 
 @limits.command()
@@ -176,12 +182,17 @@ def _switch(scope: dict[str, Any], tenant: str | None, paused: bool, as_json: bo
     _carry_out(work, tenant, said, as_json)
 
 
-def _carry_out(work: Callable[[Trunkline], Awaitable[str]], tenant: str | None, document: dict[str, Any], as_json: bool) -> None:
+def _carry_out(
+    work: Callable[[Trunkline], Awaitable[str]], tenant: str | None, document: dict[str, Any], as_json: bool, *, makes: bool = False
+) -> None:
+    """Do `work` and print its answer; `makes`: a tenant that is not there is made, as an enqueue would."""
+
     async def done() -> None:
         from trunkline.cli.reach import application, existing_tenant
 
         async with application(as_json=as_json) as app:
-            await existing_tenant(app, tenant)
+            if not makes:
+                await existing_tenant(app, tenant)
             answer = await work(app)
         show.emit(document) if as_json else show.say(answer)
 
@@ -237,7 +248,7 @@ def subject(limit: LimitView) -> str:
     """Whose limiter it is: `key customer-9`, `kind mail, key customer-9`, `order of order-17 in mail`."""
     match limit.scope:
         case "kind_key":
-            return f"kind {limit.kind}, key {show.short(limit.key, 60)}"
+            return f"kind {limit.kind}, " + ("each key" if limit.key is None else f"key {show.short(limit.key, 60)}")
         case "ordering":
             return f"order of {show.short(limit.key, 60)} in {limit.queue}"
         case _:

@@ -38,7 +38,7 @@ def moment(text: str) -> datetime:
 
 
 def job_options(pairs: list[str]) -> dict[str, Any]:
-    """`retry_limit=5` and the like as the options of a job: numbers, truths, durations, times, text."""
+    """`retry_limit=5` and the like as the options of a job: numbers, truths, durations, times, text. Each of `depends_on` adds to it."""
     options: dict[str, Any] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
@@ -47,6 +47,11 @@ def job_options(pairs: list[str]) -> dict[str, Any]:
         name = name.replace("-", "_")
         if name in NO_OPTIONS:
             raise typer.BadParameter(f"{name} is no option of a job: it has an argument of its own.", param_hint="--option")
+        if name == "depends_on":
+            options[name] = [*options.get(name, ()), *names([value])]
+            continue
+        if name in options:
+            raise typer.BadParameter(f"{name} is given twice: only depends_on may be.", param_hint="--option")
         options[name] = moment(value) if name in TIMES else value if name in TEXTS else _scalar(value)
     return options
 
@@ -71,6 +76,10 @@ Options = Annotated[
     typer.Option(
         "--option", metavar="NAME=VALUE", help="An option of the jobs: retry_limit=5, timeout=2m, user_id=u1, ...", show_default=False
     ),
+]
+MetricsPort = Annotated[
+    int | None,
+    typer.Option(min=0, max=65535, help="Where Prometheus reads; 0: any free one. Unset: TRUNKLINE_METRICS_PORT.", show_default=False),
 ]
 JobIds = Annotated[list[str], typer.Argument(metavar="ID", help="Job ids.")]
 JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id.")]

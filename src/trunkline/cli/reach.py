@@ -70,7 +70,10 @@ async def database(settings: Settings, *, make: bool, quiet: bool = False) -> As
         return
     server = await _start(settings, make=make, quiet=quiet)
     try:
-        yield Reached(settings.model_copy(update={"database_url": server.url}), server)
+        from trunkline.auth import mode_of  # said once here: the application on it only sees a URL
+
+        known = {"database_url": server.url, "env": mode_of(settings, is_embedded=True)}
+        yield Reached(settings.model_copy(update=known), server)
     finally:
         await asyncio.to_thread(server.stop)
 

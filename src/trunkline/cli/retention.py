@@ -71,10 +71,9 @@ def _table(found: list[Kept]) -> Table:
 
 
 async def _set(queue: str, wanted: dict[str, int | None], tenant: str | None, *, as_json: bool) -> None:
-    from trunkline.cli.reach import application, existing_tenant
+    from trunkline.cli.reach import application
 
     async with application(as_json=as_json) as app:
-        await existing_tenant(app, tenant)
         kept = await app.retention.set(queue, tenant=tenant, **wanted)
     if as_json:
         show.emit({"queue": queue, **kept})

@@ -14,6 +14,7 @@ from trunkline.cli import show
 from trunkline.cli.batches import batches
 from trunkline.cli.bench import bench
 from trunkline.cli.config import config, version
+from trunkline.cli.connections import connections
 from trunkline.cli.dead_letters import dead_letters
 from trunkline.cli.doctor import doctor
 from trunkline.cli.enqueue import enqueue
@@ -23,6 +24,7 @@ from trunkline.cli.jobtypes import jobtypes
 from trunkline.cli.keys import keys
 from trunkline.cli.limits import limits
 from trunkline.cli.migrate import migrate
+from trunkline.cli.prompts import prompts
 from trunkline.cli.queues import queues
 from trunkline.cli.retention import retention
 from trunkline.cli.schedules import schedules
@@ -68,6 +70,8 @@ root.add_typer(schedules, name="schedules", rich_help_panel=USE)
 root.add_typer(templates, name="templates", rich_help_panel=USE)
 root.add_typer(batches, name="batches", rich_help_panel=USE)
 root.add_typer(limits, name="limits", rich_help_panel=USE)
+root.add_typer(connections, name="connections", rich_help_panel=USE)
+root.add_typer(prompts, name="prompts", rich_help_panel=USE)
 root.add_typer(dead_letters, name="dead-letters", rich_help_panel=USE)
 root.add_typer(tokens, name="tokens", rich_help_panel=OPERATE)
 root.command(rich_help_panel=OPERATE)(doctor)

@@ -76,7 +76,7 @@ def create(
     async def work(app: Trunkline) -> ScheduleView:
         return await app.schedules.create(name, kind, body, tenant=tenant, **how)
 
-    carry_out(_shown(work, tenant, as_json=as_json), as_json=as_json)
+    carry_out(_shown(work, tenant, as_json=as_json, makes=True), as_json=as_json)
 
 
 @schedules.command("show")
@@ -148,12 +148,13 @@ def rule_text(one: ScheduleView) -> str:
     return f"at {rule.at:%Y-%m-%d %H:%M:%S} UTC"
 
 
-async def _shown(work: Any, tenant: str | None, *, as_json: bool) -> None:
-    """Do `work`, which answers a schedule, and print all there is to know about it."""
+async def _shown(work: Any, tenant: str | None, *, as_json: bool, makes: bool = False) -> None:
+    """Do `work`, which answers a schedule, and print all there is to know about it. `makes`: the tenant, too, as an enqueue would."""
     from trunkline.cli.reach import application, existing_tenant
 
     async with application(as_json=as_json) as app:
-        await existing_tenant(app, tenant)
+        if not makes:
+            await existing_tenant(app, tenant)
         one: ScheduleView = await work(app)
         upcoming = [] if one.state == "broken" else await app.schedules.next(one.name, tenant=tenant)
         firings = await app.schedules.firings(one.name, 5, tenant=tenant)

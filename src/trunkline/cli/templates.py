@@ -76,10 +76,9 @@ async def _list(tenant: str | None, *, as_json: bool) -> None:
 
 
 async def _save(name: str, kind: str, payload: Any, options: dict[str, Any], tenant: str | None, *, as_json: bool) -> None:
-    from trunkline.cli.reach import application, existing_tenant
+    from trunkline.cli.reach import application
 
     async with application(as_json=as_json) as app:
-        await existing_tenant(app, tenant)
         await app.templates.save(name, kind, payload, tenant=tenant, **options)
         _print(await app.templates.get(name, tenant=tenant), as_json=as_json)
 

@@ -78,3 +78,12 @@ def _psql(reached: Reached) -> str:
         return "psql"
     beside = find_binaries(reached.settings.pg_bin_dir).bin_dir / "psql"
     return str(beside) if beside.exists() else "psql"
+
+
+async def metrics(app: Trunkline, port: int | None, voice: Voice) -> None:
+    """Open the port for Prometheus, where the command or the settings want one, and say where it is."""
+    if port is None and app.settings.metrics_port is None:
+        return
+    served = await app.start_metrics(port=port)
+    voice.say(f"Metrics: http://{app.settings.metrics_host}:{served}/metrics")
+    voice.event("metrics", host=app.settings.metrics_host, port=served)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from trunkline.cli import show
-from trunkline.cli.options import Json, names
+from trunkline.cli.options import Json, MetricsPort, names
 from trunkline.cli.run import carry_out, leave, refusals
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def worker(
     prune_schedules: Annotated[
         bool, typer.Option("--prune-schedules", help="Take away schedules that code declared and this application does not.")
     ] = False,
+    metrics_port: MetricsPort = None,
     as_json: Json = False,
 ) -> None:
     """Run the handlers of an application. Ctrl-C stops it: running jobs finish, or are handed back."""
@@ -44,12 +45,11 @@ def worker(
         app = load(module, attribute)
         app.load_plugins()
     wanted = names(queues) if queues else None
-    leave(carry_out(_work(app, application, concurrency, wanted, prune_schedules=prune_schedules, as_json=as_json), as_json=as_json))
+    how = {"concurrency": concurrency, "queues": wanted, "prune_schedules": prune_schedules}
+    leave(carry_out(_work(app, application, how, metrics_port, as_json=as_json), as_json=as_json))
 
 
-async def _work(
-    app: Trunkline, name: str, concurrency: int | None, queues: list[str] | None, *, prune_schedules: bool, as_json: bool
-) -> int:
+async def _work(app: Trunkline, name: str, how: dict[str, Any], metrics_port: int | None, *, as_json: bool) -> int:
     from trunkline.cli import serve, welcome
     from trunkline.cli.interrupts import Interrupts, Stopped
     from trunkline.cli.reach import LOG_LEVEL
@@ -64,13 +64,13 @@ async def _work(
         interrupts = stack.enter_context(Interrupts())
         try:
             await interrupts.unless_asked(_open(app, stack, voice))
-            starting = app.start_worker(concurrency=concurrency, queues=queues, prune_schedules=prune_schedules)
-            worker = await interrupts.unless_asked(starting)
+            await interrupts.unless_asked(welcome.metrics(app, metrics_port, voice))
+            worker = await interrupts.unless_asked(app.start_worker(**how))
         except Stopped:
             voice.say("Stopped before everything was up.")
             return 130
         voice.say(f"{name} on {show.masked(app.settings.database_url or '')}")
-        welcome.ready(app, voice, concurrency, queues)
+        welcome.ready(app, voice, how["concurrency"], how["queues"])
         await serve.until_asked(worker, interrupts, voice)
         return await serve.stop(app, worker, voice)
 

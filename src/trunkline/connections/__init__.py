@@ -5,5 +5,6 @@ Always true: a URL is never part of a payload, an error or a log line unmasked; 
 
 from trunkline.connections.cache import Kept, SchemaCache
 from trunkline.connections.registry import Connection, Dialect, resolve, variable_of
+from trunkline.connections.service import Connections, Rebuild
 
-__all__ = ["Connection", "Dialect", "Kept", "SchemaCache", "resolve", "variable_of"]
+__all__ = ["Connection", "Connections", "Dialect", "Kept", "Rebuild", "SchemaCache", "resolve", "variable_of"]

@@ -38,6 +38,8 @@ class Connection:
     id: str
     dialect: Dialect
     url: str = field(repr=False)
+    name: str | None = None  # of one that a tenant registered; None: the environment names it
+    address: str | None = None  # the checked address that is connected to instead of asking for the host's again
 
     @property
     def masked(self) -> str:
@@ -55,8 +57,13 @@ class Connection:
         written = [parts.password or "", *(value for name, _, value in query if "pass" in name.lower())]
         return frozenset(form for text in written if text for form in (text, unquote(text), unquote_plus(text)))
 
+    @property
+    def place(self) -> str:
+        """Where a person corrects it, for messages."""
+        return variable_of(self.id) if self.name is None else f"the connection {self.name!r} (delete it and register it anew)"
+
     def __str__(self) -> str:
-        return f"{self.id} ({self.masked})"
+        return f"{self.name or self.id} ({self.masked})"
 
 
 def resolve(connection_id: str, environ: Mapping[str, str] | None = None) -> Connection:
@@ -73,11 +80,21 @@ def resolve(connection_id: str, environ: Mapping[str, str] | None = None) -> Con
     url = (os.environ if environ is None else environ).get(variable, "").strip()
     if not url:
         raise NotFound(f"connectionId {connection_id!r} is unknown: {variable} is not set where the worker runs. Set it to {ACCEPTED}.")
+    return Connection(connection_id, *checked_url(variable, url))
+
+
+def checked_url(place: str, url: str) -> tuple[Dialect, str]:
+    """The dialect, and the URL without parameters that only ORMs know.
+
+    Args:
+        place: where it was written, for messages: a variable, or "url".
+    Raises:
+        InvalidSetting: It is not a URL we accept. It is not repeated.
+    """
     dialect = DIALECTS.get(url.partition("://")[0].lower())  # not urlsplit: its own errors repeat the URL
     if dialect is None:
-        raise InvalidSetting(f"{variable} has a scheme we cannot read. Write {ACCEPTED}.")
-    checked = _checked_path(variable, url) if dialect == "sqlite" else _checked_server(variable, url)
-    return Connection(connection_id, dialect, checked)
+        raise InvalidSetting(f"{place} has a scheme we cannot read. Write {ACCEPTED}.")
+    return dialect, _checked_path(place, url) if dialect == "sqlite" else _checked_server(place, url)
 
 
 def variable_of(connection_id: str) -> str:

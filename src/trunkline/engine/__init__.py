@@ -4,6 +4,7 @@ from trunkline.engine.batches import Batches, BatchSent, OpenBatch
 from trunkline.engine.context import Job, current_job
 from trunkline.engine.declarations import Declarations
 from trunkline.engine.flows import Flows
+from trunkline.engine.gauges import Gauges
 from trunkline.engine.handlers import Handler, Registry, make_handler
 from trunkline.engine.heart import Heart
 from trunkline.engine.hooks import EVENTS, Extensible, Hooks, JobEvent
@@ -11,6 +12,7 @@ from trunkline.engine.limits import Limits
 from trunkline.engine.operations import Operations
 from trunkline.engine.privacy import Privacy
 from trunkline.engine.producer import Enqueued, Producer
+from trunkline.engine.prompts import Prompts
 from trunkline.engine.reach import Reach
 from trunkline.engine.remote import Desk, RemoteWork
 from trunkline.engine.retention import Retention
@@ -32,6 +34,7 @@ __all__ = [
     "Enqueued",
     "Extensible",
     "Flows",
+    "Gauges",
     "Handler",
     "Heart",
     "Hooks",
@@ -42,6 +45,7 @@ __all__ = [
     "Operations",
     "Privacy",
     "Producer",
+    "Prompts",
     "Reach",
     "Registry",
     "RemoteWork",

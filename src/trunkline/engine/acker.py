@@ -14,7 +14,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import structlog
@@ -28,6 +28,7 @@ from trunkline.store.work import Settled
 MAX_FLUSH = 1000  # past this, a statement's latency grew and throughput did not
 MAX_TENANTS = 4  # flushed at once: the pool has connections for claims and enqueues, too
 MAX_ASIDE = 3  # statements at once for what was set aside: each may hold its connection until it times out
+_tuple: Any = tuple.__new__  # a named tuple's constructor takes twice as long, and this one is made for every job
 log = structlog.get_logger("trunkline.acker")
 
 
@@ -51,15 +52,17 @@ class _Buffer:
 
 
 Done = Callable[[Job, str, Settled | None], None]
+Completed = Callable[[list[Job]], None]
 Write = Callable[[int, list[Report]], Awaitable[None]]
 
 
 class Acker:
-    """Buffers and flushes reports. `on_done(job, what, settled)` hears of each: completed, lost, or what settle made of it."""
+    """Buffers and flushes reports. `on_done(job, what, settled)` hears of each: completed, lost, or what settle made of it; where
+    `on_completed` is given, that hears of the completed ones of a flush instead."""
 
-    def __init__(self, store: Store, on_done: Done) -> None:
+    def __init__(self, store: Store, on_done: Done, on_completed: Completed | None = None) -> None:
         self._store = store
-        self._on_done = on_done
+        self._on_done, self._on_completed = on_done, on_completed
         self._buffers: dict[int, _Buffer] = {}
         self._flushes: set[asyncio.Task[None]] = set()
         self._aside: dict[asyncio.Task[None], list[Report]] = {}
@@ -71,20 +74,21 @@ class Acker:
 
     def completed(self, job: Job, result: str | None) -> None:
         """Report success."""
-        self._take(Report(job, None, result))
+        self._take(job.tenant_id, _tuple(Report, (job, None, result, None)))
 
     def ended(self, job: Job, ending: str, error: str | None = None, delay_s: float | None = None) -> None:
         """Report any other ending."""
         job.ending = ending
-        self._take(Report(job, ending, error, delay_s))
+        self._take(job.tenant_id, Report(job, ending, error, delay_s))
 
-    def _take(self, report: Report) -> None:
-        buffer = self._buffers.get(report.job.tenant_id)
+    def _take(self, tenant_id: int, report: Report) -> None:
+        buffer = self._buffers.get(tenant_id)
         if buffer is None:
-            buffer = self._buffers[report.job.tenant_id] = _Buffer()
+            buffer = self._buffers[tenant_id] = _Buffer()
+        if not buffer.waiting:  # else it was said, and `run` or a flush under way will look
+            self._something.set()
         buffer.waiting.append(report)
         self.pending += 1
-        self._something.set()
 
     def fences(self) -> set[tuple[UUID, int]]:
         """(job, attempt) of every report not yet answered."""
@@ -201,8 +205,11 @@ class Acker:
         ids, attempts, results = [r.job.id for r in done], [r.job.attempt for r in done], [r.text for r in done]
         stale = await work.ack_completed(self._store, tenant_id, ids, attempts, results)
         self.pending -= len(done)
+        if self._on_completed is not None:
+            self._on_completed([report.job for report in done if report.job.id not in stale] if stale else [report.job for report in done])
+            done = [report for report in done if report.job.id in stale] if stale else []
         for report in done:
-            self._on_done(report.job, "lost" if stale and report.job.id in stale else "completed", None)
+            self._on_done(report.job, "lost" if report.job.id in stale else "completed", None)
 
     async def _write_endings(self, tenant_id: int, ends: list[Report]) -> None:
         rows = await work.settle(

@@ -15,6 +15,7 @@ from uuid import UUID
 import msgspec
 import structlog
 
+from trunkline.engine import keeping
 from trunkline.engine.patience import patiently
 from trunkline.engine.producer import Enqueued
 from trunkline.engine.reach import Reach
@@ -58,6 +59,7 @@ class Batches:
         on_success: NewJob | str | None = None,
         on_complete: NewJob | str | None = None,
         name: str | None = None,
+        id: UUID | None = None,
         tenant: str | None = None,
         connection: Any = None,
     ) -> BatchSent:
@@ -68,12 +70,13 @@ class Batches:
             on_success: a job, or its kind, to come when all have completed; on_complete: when all have ended, however they did.
                 Its handler finds the counts in `job.batch`. Its id is made when it is sent; it has no key, time or parent.
             name: for people, up to 200 characters.
+            id: your own, UUIDv7; with it, and with ids of your own for the jobs, the same call may be repeated.
             connection: your own connection with a transaction open, as for `enqueue`.
         Raises:
             InvalidInput, InvalidPayload, BadId: names the job by its place, from 0; nothing was written.
         """
         calls = (callback("on_success", on_success), callback("on_complete", on_complete))
-        batch_id = new_id()
+        batch_id = id or new_id()
         children = await checked(jobs, batch_id, self._reach, tenant)
         if len(children) > MOST:
             raise InvalidInput(f"{len(children):,} jobs in one batch: {MOST:,} is the most at once. Open the batch and add them in parts.")
@@ -84,12 +87,14 @@ class Batches:
             wanted = tenant or self._reach.settings.tenant
             ((tenant_id,),) = await foreign.rows(connection, store.sql(sessions.TENANT_ID), (wanted,), ("text",))
             ordered = [*await self._reach.sealing.asked(store, tenant_id, ordered)]
+            calls = await keeping.callbacks(self._reach, tenant_id, calls)
             arguments = (tenant_id, batch_id, name, *calls, *(list(column) for column in store_batches.columns(ordered)))
             rows = await foreign.rows(connection, store.sql(store_batches.SEND), arguments, store_batches.SEND_TYPES)
             done = [(UUID(str(row[0])), bool(row[1])) for row in rows]
         else:
             tenant_id = await self._reach.tenant_id(tenant)
             timeout_s = self._reach.settings.command_timeout_s
+            calls = await keeping.callbacks(self._reach, tenant_id, calls)
             done = await self._reach.sealing.sending(
                 store,
                 tenant_id,
@@ -188,11 +193,13 @@ class OpenBatch:
     ) -> None:
         self.id = new_id()
         self._reach, self._batches, self._tenant = reach, batches, tenant
-        self._what = (name, on_success, on_complete)
+        self._what = (name, (on_success, on_complete))
 
     async def __aenter__(self) -> Self:
         store, tenant_id = await self._reach.open(), await self._reach.tenant_id(self._tenant)
-        await patiently(lambda: store_batches.open_batch(store, tenant_id, self.id, *self._what), self._reach.settings.command_timeout_s)
+        name, calls = self._what
+        what = (name, *await keeping.callbacks(self._reach, tenant_id, calls))
+        await patiently(lambda: store_batches.open_batch(store, tenant_id, self.id, *what), self._reach.settings.command_timeout_s)
         return self
 
     async def add(self, jobs: Iterable[Given], *, connection: Any = None) -> Sequence[Enqueued]:

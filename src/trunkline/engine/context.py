@@ -44,7 +44,6 @@ class Job:
         "_spawned",
         "_store",
         "attempt",
-        "begun",
         "cancelled",
         "deadline_at",
         "ending",
@@ -76,7 +75,6 @@ class Job:
         self.seals = handler.seals  # what is encrypted, bits: 1 payload, 2 result
         self.cancelled = False
         self.deadline_at = 0.0
-        self.begun = False  # its handler's task has run its first step
         self.reported_in_transaction = False
         self.said_something = False  # progress or a report of its own: its end needs more than a plain ack
         self.stop_reason: str | None = None  # why its task was cancelled: timed_out, cancelled, lost, released

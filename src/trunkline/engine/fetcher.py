@@ -292,12 +292,14 @@ class Fetcher:
                 await asyncio.sleep(0.2)
 
     async def _start(self, line: Line, claimed: list[Claimed], began_at: float) -> None:
-        if unknown := {c.kind_id for c in claimed} - self._kinds.keys():
+        kinds = {row.kind_id for row in claimed}
+        if unknown := kinds - self._kinds.keys():
             self._kinds.update(await self._learned(lambda: work.kind_names(self._store, sorted(unknown))))
         jobs, timeouts = [], []
+        handlers = {kind_id: self._handler(kind_id, line.tenant_id) for kind_id in kinds}
         for row in claimed:
-            handler = self._registry.get(self._kinds.get(row.kind_id, ""))
-            if handler is None or (not handler.all_tenants and line.tenant_id != self._default_tenant):
+            handler = handlers[row.kind_id]
+            if handler is None:
                 self._no_handler(line, row)
                 continue
             job = Job(row, line.tenant_id, line.queue, handler, self._store, self._reporter)
@@ -308,6 +310,11 @@ class Fetcher:
                 jobs.append(job)
                 timeouts.append(timeout_s)
         self._runner.start(jobs, timeouts, began_at)
+
+    def _handler(self, kind_id: int, tenant_id: int) -> Handler | None:
+        """Who does jobs of this kind for this tenant here."""
+        handler = self._registry.get(self._kinds.get(kind_id, ""))
+        return handler if handler is not None and (handler.all_tenants or tenant_id == self._default_tenant) else None
 
     def _by_options(self, job: Job, timeout_s: float) -> float | None:
         """The timeout of a job with options, where its kind's is `timeout_s`; None: it had expired, and was ended."""

@@ -11,9 +11,9 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from trunkline.engine.binding import Bind, bind
 from trunkline.errors import InvalidInput
 from trunkline.model import Fail, Policy, RetryAfter, Snooze, checked_name, kind_name
+from trunkline.model.binding import Bind, bind
 
 SEALS: dict[bool | str, int] = {False: 0, "payload": 1, "result": 2, True: 3}
 Mode = Literal["async", "thread", "process"]

@@ -30,6 +30,7 @@ from trunkline.store import Store, sessions
 TTL_S = 8.0  # a dead process is found within this and one tick: under 10 s; four intervals, where they are longer
 ALONE_AFTER = 0.3  # of the session's time without a renewal; when a tick said "alive", at least two thirds were left
 ALONE_WITHIN_S = 2.0
+ORDS_PER_S = 1_000_000 * 4096
 PLACES_BEGAN = datetime(2025, 1, 1, tzinfo=UTC)  # sql ord_now() counts from here
 log = structlog.get_logger("trunkline.heart")
 
@@ -45,7 +46,7 @@ class Listener(Protocol):
         """These queues have jobs."""
         ...
 
-    def cancel_requested(self, fences: Sequence[tuple[UUID, int]]) -> None:
+    def cancel_requested(self, leases: Sequence[tuple[int, UUID, int]]) -> None:
         """Somebody wants these attempts to end."""
         ...
 
@@ -178,10 +179,15 @@ class Heart:
         for listener in self._listeners:
             if tick.work:
                 listener.has_work(tick.work)
-            if tick.cancels:
-                listener.cancel_requested([(UUID(job_id), int(attempt)) for job_id, attempt in (c.split(" ") for c in tick.cancels)])
+            if tick.wanted:
+                listener.cancel_requested(tick.cancelled)
         self.ticked.set()
         return self._next_due_in_s(tick)
+
+    @property
+    def lag_s(self) -> float | None:
+        """Seconds by which the safe mark is behind the place of now, as of the last tick; None before the first."""
+        return max(self._ord_at[0] - self.safe, 0) / ORDS_PER_S if self.safe else None
 
     def _next_due_in_s(self, tick: sessions.Tick) -> float | None:
         """When to look again, at the latest. A schedule that is due already is told once a tick, not asked about faster."""

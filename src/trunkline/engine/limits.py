@@ -90,15 +90,15 @@ class Limits:
     async def quota(
         self, tenant: str | None = None, *, queued: int | None = None, rate: float | None = None, per: float = 1.0, burst: int = 0
     ) -> None:
-        """Bound what a tenant may put in; QuotaExceeded is raised to its producers. Without bounds: no quota any more.
+        """Bound what a tenant may put in; QuotaExceeded is raised to its producers. Without bounds: no quota any more
+        (NotFound, where there is no such tenant; with bounds it is made, as an enqueue would).
 
         Args:
             queued: jobs that have not started, 0..100,000,000; enqueues under way at the same moment do not see each other.
             rate: jobs in `per` seconds, exact; `burst` more at once.
         """
-        await limits.set_quota(
-            await self._reach.open(), await self._reach.tenant_id(tenant), queued=queued, rate=rate, per_s=per, burst=burst
-        )
+        asked = self._reach.known_tenant_id if queued is None and rate is None else self._reach.tenant_id
+        await limits.set_quota(await self._reach.open(), await asked(tenant), queued=queued, rate=rate, per_s=per, burst=burst)
 
     async def quota_of(self, tenant: str | None = None) -> Quota | None:
         """The tenant's quota; None: it has none."""

@@ -6,6 +6,7 @@ Always true: nothing here makes a tenant; asking for one that is not there raise
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -20,26 +21,26 @@ from trunkline.model import JobView, NewJob, as_uuid
 from trunkline.store import Store, operate, read
 
 
-class Operations:
+class Operations(ABC):
     """The methods of an application that act on jobs by id, and that make jobs by its settings."""
 
     privacy: Privacy
 
+    @abstractmethod
     async def open(self, *, migrate: bool | None = None) -> Store:
         """The store, connected on first use; the application's own."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def tenant_id(self, name: str | None) -> int:
         """The id of a tenant by name; the application's own."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def known_tenant_id(self, name: str | None) -> int:
         """The same, NotFound where there is no such tenant; the application's own."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def wait_ended(self, job_id: UUID | str, timeout: float | None = None, *, tenant: str | None = None) -> JobView:
         """The job, as soon as it has ended; the application's own."""
-        raise NotImplementedError
 
     def new_job(self, kind: str, payload: Any = None, **options: Any) -> NewJob:
         """A checked job for `enqueue_many`, by this application's settings: sizes, names of secrets, kinds that may have them."""

@@ -11,15 +11,17 @@ import asyncio
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from uuid import UUID
+
+import structlog
 
 from trunkline.engine.handlers import Handler
 from trunkline.engine.reach import Reach
 from trunkline.engine.sealing import Sealing
 from trunkline.engine.vault import END, MARK, PAYLOAD, Vault, What, is_sealed, sealed_text
-from trunkline.errors import InvalidSetting, NotReadable, SecretInPayload
+from trunkline.errors import InvalidSetting, NotReadable, SecretInPayload, Unavailable
 from trunkline.model import JobView, NewJob, as_uuid, kind_name, new_job
 from trunkline.model.payload import decode, encode
 from trunkline.model.secret_fields import ENVELOPE, Envelope, SecretFields
@@ -27,10 +29,13 @@ from trunkline.store import Store, privacy
 
 PAGE_BYTES = 4_000_000  # a page that had more is followed by a shorter one
 PAGE_ROWS = (50, 2000)
-PLACES: tuple[What, ...] = ("payload", "result", "checkpoint")
+PLACES: tuple[What, ...] = ("payload", "result", "checkpoint", "connection")
+KEPT_BY = ("template", "schedule", "callback")
 HIDDEN: Final = {ENVELOPE: "v1"}  # what is shown of a value that cannot be opened here
 HIDDEN_TEXT: Final = f'{{"{ENVELOPE}":"v1"}}'
 NO_KEYS = "TRUNKLINE_ENCRYPTION_KEYS is not set. Set it to the keys that encrypted, the newest first."
+
+log = structlog.get_logger("trunkline.privacy")
 
 
 @dataclass(slots=True)
@@ -40,11 +45,13 @@ class KeyReport:
     Attributes:
         rows: rows looked at.
         moved: values that were put under the first key.
-        unreadable: some jobs with a value that no key opens, at most 100.
+        unreadable: some jobs, templates, connections, ... with a value that no key opens, at most 100.
+        plain: templates, schedules and callbacks whose payload is from before their kind was encrypted, at most 100.
     """
 
     by_key: Counter[tuple[str, int]]
-    unreadable: list[UUID]
+    unreadable: list[UUID | str]
+    plain: list[str] = field(default_factory=list)
     rows: int = 0
     moved: int = 0
 
@@ -94,7 +101,7 @@ class Privacy:
             return self.new_job(kind, payload, **{**options, "allow_secrets": True})
 
     async def seal(self, kind: str, payload: Any, *, tenant: str | None = None) -> Envelope:
-        """A payload sealed for any job of an encrypted kind, for those who enqueue without the key: a schedule, a template, psql."""
+        """A payload sealed for any job of an encrypted kind, for those who enqueue without the key."""
         text = encode(payload, max_bytes=self._reach.settings.payload_max_bytes)
         tenant_id = await self._reach.tenant_id(tenant)
         return _envelope(self._vault().seal(tenant_id, kind_name(kind), None, "payload", text))
@@ -127,7 +134,7 @@ class Privacy:
         return await self._walk(on_page, moves=False)
 
     async def rotate(self, on_page: Callable[[KeyReport], None] = lambda report: None) -> KeyReport:
-        """Put everything that an older key encrypted under the first key, in all tenants, a page at a time.
+        """Put everything that an older key encrypted under the first key, in all tenants, a page at a time; encrypt what is kept plain.
 
         A job that is copied meanwhile may keep the old key: `check` tells; run it again until nothing is left.
         """
@@ -147,7 +154,32 @@ class Privacy:
                         report.moved += await privacy.reseal(store, tenant_id, what, values)
                 report.rows += len(rows)
                 on_page(report)
+        for kept_by in KEPT_BY:
+            async for page in _kept_pages(store, kept_by):
+                for one in page:
+                    new_text = _look_kept(vault, report, kept_by, one)
+                    if moves and new_text is not None:
+                        report.moved += await privacy.reseal_kept(store, kept_by, one, new_text)
+                report.rows += len(page)
+                on_page(report)
         return report
+
+    async def seal_kept(self) -> None:
+        """Encrypt what templates, schedules and callbacks keep in plain text from before their kinds were encrypted.
+
+        A worker that declares such kinds does so when it starts; one that it cannot write now is left for the next.
+        """
+        if self.vault is None or not self.sealing.anywhere:
+            return
+        try:
+            for kept_by in KEPT_BY:
+                async for page in _kept_pages(await self._reach.open(), kept_by):
+                    for one in page:
+                        if one.is_encrypted and one.text is not None and not is_sealed(one.text):
+                            text = self.vault.seal(one.tenant_id, one.kind, None, "payload", one.text)
+                            await privacy.reseal_kept(await self._reach.open(), kept_by, one, text)
+        except Unavailable as error:
+            log.warning("privacy.kept_plain", error=str(error))
 
     def _shown(self, job: JobView, what: What, value: Any) -> Any:
         if ENVELOPE not in _keys(value):
@@ -199,6 +231,33 @@ def _look(
     report.by_key[what, position] += 1
     if position > 1 and (text := vault.resealed(tenant_id, sealed)) is not None:
         new[tenant_id].append((job_id, sealed, text))
+
+
+async def _kept_pages(store: Store, what: str) -> AsyncIterator[list[privacy.Kept]]:
+    after = (0, "")
+    while rows := await privacy.kept_page(store, what, after, PAGE_ROWS[0]):
+        yield rows
+        after = rows[-1][:2]
+
+
+def _look_kept(vault: Vault, report: KeyReport, what: str, one: privacy.Kept) -> str | None:
+    """Count it; the text to put in its place, None where it may stay."""
+    name = f"{what} {one.name!r} of tenant {one.tenant_id}"
+    if one.text is None or not is_sealed(one.text):
+        if not one.is_encrypted or one.text is None:
+            return None
+        if len(report.plain) < 100:
+            report.plain.append(name)
+        return vault.seal(one.tenant_id, one.kind, None, "payload", one.text)
+    try:
+        position = vault.position(one.tenant_id, one.text)
+    except NotReadable:
+        report.by_key[what, 0] += 1
+        if len(report.unreadable) < 100:
+            report.unreadable.append(name)
+        return None
+    report.by_key[what, position] += 1
+    return vault.resealed(one.tenant_id, one.text)
 
 
 def _envelope(sealed: str) -> Envelope:

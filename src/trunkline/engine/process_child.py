@@ -11,8 +11,8 @@ import sys
 from types import SimpleNamespace
 from typing import Any
 
-from trunkline.engine.binding import Bind, bind
 from trunkline.model import Fail, RetryAfter, Snooze
+from trunkline.model.binding import Bind, bind
 from trunkline.model.payload import decode, encode
 
 _plans: dict[tuple[str, str], tuple[Any, Bind]] = {}

@@ -17,6 +17,7 @@ from uuid import UUID
 
 import structlog
 
+from trunkline.engine.collector import seldom
 from trunkline.engine.intake import Intake
 from trunkline.engine.sealing import Sealing
 from trunkline.errors import MustEncrypt, QuotaExceeded, TrunklineError, Unavailable
@@ -106,16 +107,16 @@ class Producer:
         if isinstance(jobs, Sequence) and len(jobs) > MAX_FLUSH and any(is_tied(job) for job in jobs):
             return await self._parents_first(tenant_id, jobs)
         sealing = self._sealing
-        intake = Intake(
-            jobs, is_plain=(lambda job: job.is_plain and not sealing.concerns(tenant_id, job)) if sealing.knows_any() else _is_plain
-        )
+        is_plain = (lambda job: job.is_plain and not sealing.concerns(tenant_id, job)) if sealing.knows_any() else _is_plain
         done: list[Enqueued] = []
-        while intake.piece:
-            if len(intake.piece) >= COPY_FROM and intake.is_plain and await self._may_copy():
-                done += await self._copy(tenant_id, intake)
-            else:
-                done += await self._safely(tenant_id, intake.piece)
-                intake.step()
+        with seldom:  # thousands of jobs are held until they are committed: the collector would walk them again and again
+            intake = Intake(jobs, is_plain=is_plain)
+            while intake.piece:
+                if len(intake.piece) >= COPY_FROM and intake.is_plain and await self._may_copy():
+                    done += await self._copy(tenant_id, intake)
+                else:
+                    done += await self._safely(tenant_id, intake.piece)
+                    intake.step()
         return done
 
     async def _copy(self, tenant_id: int, intake: Intake) -> list[Enqueued]:

@@ -34,6 +34,7 @@ from trunkline.engine.worker import kept_up
 from trunkline.errors import NotReadable, Unflushed
 from trunkline.model import Claimed, Policy
 from trunkline.store import Signals, Store, sessions, work
+from trunkline.store.sessions import lease_of
 from trunkline.store.work import Settled
 
 POLICIES_EVERY_S = 30.0  # how old a kind's timeout may be, as workers are told it; the database's own deadline decides
@@ -66,8 +67,8 @@ class Desk(Protocol):
         """(job, attempt) of every job handed out, and of every report that is on its way."""
         ...
 
-    def cancel_requested(self, fences: Sequence[tuple[UUID, int]]) -> None:
-        """Somebody wants these attempts to end; said again each second. It does not say whose they are: ids are a tenant's own."""
+    def cancel_requested(self, leases: Sequence[tuple[int, UUID, int]]) -> None:
+        """Somebody wants these attempts (tenant, job, attempt) to end; said again each second."""
         ...
 
     def session_over(self) -> None:
@@ -254,10 +255,6 @@ class RemoteWork:
         """The jobs that another session gave to this one."""
         return await self._fetcher.received(tenant_id, job_ids)
 
-    async def cancel_wanted(self, tenant_id: int, jobs: Sequence[Job]) -> set[tuple[UUID, int]]:
-        """(job, attempt) of those that somebody of this tenant wants cancelled."""
-        return await work.cancel_wanted(self._store, tenant_id, [job.id for job in jobs])
-
     def look_for_strays(self) -> None:
         """Leases may have come that nobody here knows: hand them back soon."""
         self._fetcher.look_for_strays()
@@ -312,9 +309,9 @@ class RemoteWork:
         """The tick found jobs."""
         self._fetcher.found_by_poll(queue_ids)
 
-    def cancel_requested(self, fences: Sequence[tuple[UUID, int]]) -> None:
+    def cancel_requested(self, leases: Sequence[tuple[int, UUID, int]]) -> None:
         """Stop these attempts."""
-        self._desk.cancel_requested(fences)
+        self._desk.cancel_requested(leases)
 
     def session_over(self) -> None:
         """Start afresh."""
@@ -325,7 +322,7 @@ class RemoteWork:
         if word != "cancel":
             self._fetcher.heard(word, arguments)
         elif int(arguments[0]) == self._heart.session_id:
-            self._desk.cancel_requested([(UUID(arguments[1]), int(arguments[2]))])
+            self._desk.cancel_requested([lease] if (lease := lease_of(arguments[1:])) is not None else [])
 
 
 @lru_cache(10_000)

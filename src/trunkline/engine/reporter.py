@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Protocol
 from uuid import UUID
 
 import structlog
@@ -30,7 +30,6 @@ class Attempt(Protocol):
     id: UUID
     attempt: int
     tenant_id: int
-    task: asyncio.Task[Any] | None
 
     @property
     def fence(self) -> tuple[UUID, int]:
@@ -49,6 +48,7 @@ class Reporter:
         self._lines: list[tuple[Attempt, str, str, str | None]] = []
         self._dropped = 0
         self._something = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None  # where `run` runs
         self._writing = asyncio.Lock()  # one write at a time: an older progress must not arrive after a newer one
 
     def progress(self, job: Attempt, value: str) -> None:
@@ -62,8 +62,8 @@ class Reporter:
             self._dropped += 1
             return
         self._lines.append((job, level, storable(message), fields))
-        if job.task is not None:
-            job.task.get_loop().call_soon_threadsafe(self._something.set)
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._something.set)
 
     async def flush_job(self, job: Attempt) -> None:
         """Write the waiting progress of a job that is about to end, so that its outcome keeps it."""
@@ -76,6 +76,7 @@ class Reporter:
 
     async def run(self) -> None:
         """Flush until cancelled."""
+        self._loop = asyncio.get_running_loop()
         while True:
             await self._something.wait()
             self._something.clear()

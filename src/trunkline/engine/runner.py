@@ -1,4 +1,5 @@
-"""Runs claimed jobs: one asyncio task per job, at most `concurrency` at once, the rest waits here unstarted.
+"""Runs claimed jobs: at most `concurrency` at once, the rest waits here unstarted. A job that waits for anything has an asyncio task
+of its own; those that never do share one (docs/decisions/0016).
 
 Always true: each job that came in is reported exactly once (to the acker) or was lost; an attempt is stopped at its
 deadline, on cancel and when its lease is lost, and what it returns afterwards is dropped.
@@ -12,6 +13,7 @@ import asyncio
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from contextvars import copy_context
 from typing import Any
 from uuid import UUID
 
@@ -34,6 +36,7 @@ from trunkline.store import Store, work
 CANCEL_GRACE_S = 10.0  # then the database takes the lease
 WAIT_MAX_S = 1.0  # claimed ahead, and nothing finished for so long: another worker may have room
 LOOK_EVERY_S = 0.25  # how late a deadline may be noticed
+FILL_S = 0.005  # for so long jobs that never wait may follow each other before the loop gets its turn
 log = structlog.get_logger("trunkline.runner")
 
 
@@ -72,6 +75,11 @@ class Runner:
         self._result_max = store.settings.result_max_bytes
         self._idle = asyncio.Event()
         self._idle.set()
+        self._context = copy_context()  # what handlers start in: what was set before the worker was made
+        self._context.run(current_job.set, None)
+        self._is_filling, self._fills = False, 0
+        self._fill_until = 0.0  # monotonic
+        self._width, self._made, self._kept = 1, 0, 0  # tasks to make at once; those of this fill; of these, those that a job keeps
         self.finished = 0
 
     @property
@@ -109,46 +117,86 @@ class Runner:
             self._fill()
 
     def _fill(self) -> None:
-        running, waiting, limit = self._running, self._waiting, self._concurrency
-        create_task = asyncio.get_running_loop().create_task
-        if waiting and not self._may_start():
-            return
-        while waiting and len(running) < limit:
-            job = waiting.popleft()
-            running.add(job)
-            job.task = create_task(self._run(job))
-        if running:
-            self._idle.clear()
+        """Start what there is room for.
 
-    async def _run(self, job: Job) -> None:
-        job.begun = True
-        if not self._may_start():  # this process slept between the decision and this step
-            job.stop_reason = "released"
-            self._stopped(job)
-            self._left(job)
+        A task runs one job after the other as long as none of them waits for anything: making a task costs more than running a
+        small handler. A job that waits has its task for itself from then on. As many tasks are made at once as the last time jobs
+        waited, doubled: one for handlers that never wait, soon one for each job where all of them do.
+        """
+        if self._is_filling or not self._waiting:
             return
-        try:
+        count = min(self._width, len(self._waiting), self._concurrency - len(self._running))
+        if count <= 0 or not self._may_start():
+            return
+        self._is_filling = True
+        self._fill_until = time.monotonic() + FILL_S
+        self._made = self._kept = count
+        self._idle.clear()
+        loop = asyncio.get_running_loop()
+        self._context.run(self._make_tasks, loop, count)
+        loop.call_soon(self._filled)  # behind the first step of each of these tasks, and before any second one
+
+    def _make_tasks(self, loop: asyncio.AbstractEventLoop, count: int) -> None:
+        """Each has a copy of the context in which this runs."""
+        for _ in range(count):
+            loop.create_task(self._run_some())
+
+    def _filled(self) -> None:
+        """Each task of this fill has ended or belongs to the job it runs."""
+        self._is_filling = False
+        self._fills += 1
+        self._width = max(2 * self._kept, self._width if self._kept == self._made else 1)
+        self._fill()
+        self._rested()
+        self._freed()
+
+    async def _run_some(self) -> None:
+        """Run jobs until one of them has waited, or left something behind in the task that the next one would see."""
+        task, fill = asyncio.current_task(), self._fills
+        assert task is not None
+        waiting = self._waiting if self._may_start() else ()  # this process may have slept between the decision and this step
+        while waiting and len(self._running) < self._concurrency:
+            job = waiting.popleft()
+            self._running.add(job)
+            job.task = task
             current_job.set(job)
-            if self._is_bare and not job.payload_text.startswith(MARK):
-                handler = job.handler
-                args, kwargs = handler.bind(job)
-                result = await (handler.function(*args, **kwargs) if handler.mode == "async" else self._pools.call(job, args, kwargs))
-            else:
-                result = await self._surrounded(job)
-            if job.stop_reason is not None:
-                self._stopped(job)  # it ended, and not as it wanted to: cancelled, out of time
-            elif result is None and not job.said_something:
-                self._acker.completed(job, None)  # the plain end: nothing to encode, nothing to write first
-            else:
-                await self._finish(job, result)
-        except asyncio.CancelledError:
-            self._stopped(job)
-        except BaseException as error:  # noqa: BLE001 - a handler may raise anything; it ends as a report
-            if job.said_something:
-                await self._reporter.flush_job(job)  # how far it came is what people ask first
-            self._failed(job, error)
-        finally:
-            self._left(job)
+            try:
+                if self._is_bare and not job.payload_text.startswith(MARK):
+                    handler = job.handler
+                    args, kwargs = handler.bind(job)
+                    result = await (handler.function(*args, **kwargs) if handler.mode == "async" else self._pools.call(job, args, kwargs))
+                else:
+                    result = await self._surrounded(job)
+                if job.stop_reason is not None:
+                    self._stopped(job)  # it ended, and not as it wanted to: cancelled, out of time
+                elif result is None and not job.said_something:
+                    self._acker.completed(job, None)  # the plain end: nothing to encode, nothing to write first
+                else:
+                    await self._finish(job, result)
+            except asyncio.CancelledError:
+                self._stopped(job)
+            except BaseException as error:  # noqa: BLE001 - a handler may raise anything; it ends as a report
+                await self._raised(job, error)
+            finally:
+                self._left(job)
+            if self._fills != fill or not self._is_clean():
+                return  # counted as kept: a job that waits, and one that sets context variables, needs a task of its own
+            if task.cancelling() or time.monotonic() > self._fill_until:
+                break
+        self._kept -= 1
+
+    def _is_clean(self) -> bool:
+        """Whether the context of this task is as it was before its job."""
+        current_job.set(None)
+        try:
+            return copy_context() == self._context
+        except Exception:  # noqa: BLE001 - values are compared by their own __eq__, and only where they are others than before
+            return False
+
+    async def _raised(self, job: Job, error: BaseException) -> None:
+        if job.said_something:
+            await self._reporter.flush_job(job)  # how far it came is what people ask first
+        self._failed(job, error)
 
     async def _surrounded(self, job: Job) -> Any:
         """The same inside what the application put around its handlers, an encrypted payload opened before."""
@@ -169,12 +217,16 @@ class Runner:
 
     def _left(self, job: Job) -> None:
         self._running.discard(job)
+        job.task = None  # its context holds the job: together with this they were garbage that only the cyclic collector finds
         self.finished += 1
-        if self._waiting:
+        if not self._is_filling:  # else once, when that is over
             self._fill()
-        elif not self._running:
+            self._rested()
+            self._freed()
+
+    def _rested(self) -> None:
+        if not self._running and not self._waiting:
             self._idle.set()
-        self._freed()
 
     async def _finish(self, job: Job, result: Any) -> None:
         """An end with a result, or after progress or a report of its own."""
@@ -228,10 +280,10 @@ class Runner:
             if not isinstance(error, Exception):
                 log.error("runner.handler_raised", job_id=str(job.id), kind=job.kind, error=repr(error))
 
-    def held_as(self, fences: Sequence[tuple[UUID, int]]) -> list[Job]:
-        """The attempts held here under these (job, attempt): of several tenants perhaps, as an id is unique within its tenant only."""
-        wanted = set(fences)
-        return [job for job in (*self._waiting, *self._running) if job.fence in wanted]
+    def held_as(self, leases: Sequence[tuple[int, UUID, int]]) -> list[Job]:
+        """The attempts held here under these (tenant, job, attempt)."""
+        wanted = set(leases)
+        return [job for job in (*self._waiting, *self._running) if (job.tenant_id, job.id, job.attempt) in wanted]
 
     def stop(self, reason: str) -> int:
         """Stop all attempts, because they were lost or released; how many."""
@@ -248,14 +300,12 @@ class Runner:
             stopped += 1
             if job.task is None:
                 self._waiting.remove(job)
-            elif reason == "cancelled" and job.handler.mode == "thread" and job.begun:
+                self._stopped(job)
+            elif reason == "cancelled" and job.handler.mode == "thread":
                 asyncio.get_running_loop().call_later(CANCEL_GRACE_S, job.task.cancel)  # a thread can only look at job.cancelled
             else:
                 job.task.cancel()
-            if not job.begun:  # a task that is cancelled before its first step never runs, so nobody else reports
-                self._stopped(job)
-                if job.task is not None:
-                    self._left(job)
+        self._rested()
         return stopped
 
     def release_waiting(self) -> int:
@@ -265,6 +315,7 @@ class Runner:
         for job in released:
             job.stop_reason = "released"
             self._stopped(job)
+        self._rested()
         return len(released)
 
     async def watch_deadlines(self) -> None:

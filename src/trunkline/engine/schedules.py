@@ -8,7 +8,8 @@ Part of the application: `app.schedules`.
 from __future__ import annotations
 
 import builtins
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any, Literal
@@ -16,11 +17,14 @@ from uuid import UUID
 
 import structlog
 
+from trunkline.engine import keeping
 from trunkline.engine.handlers import Registry
 from trunkline.engine.reach import Reach
-from trunkline.errors import InvalidInput, NotFound, Unavailable
+from trunkline.engine.vault import sealed_text
+from trunkline.errors import InvalidInput, NotFound, SecretInPayload, Unavailable
 from trunkline.model import Rule, ScheduleView, checked_kept, checked_name, checked_rule, kind_name
 from trunkline.model.policy import whole
+from trunkline.model.secret_fields import Envelope
 from trunkline.store import schedules
 from trunkline.store.schedules import Firing
 
@@ -28,6 +32,7 @@ Missed = Literal["skip", "once", "all"]
 Overlap = Literal["allow", "skip"]
 WORK = ("template", "payload", "missed", "missed_limit", "overlap")
 RULE = ("cron", "every", "at", "start", "tz")
+KEPT = object()  # a payload that a change says nothing about
 log = structlog.get_logger("trunkline.schedules")
 
 
@@ -67,10 +72,11 @@ class Schedules:
                 latest, or one for each of the latest `missed_limit` (1..1000).
             overlap: "skip" makes no job while one that it made is live (it is its unique key).
         Raises:
-            InvalidInput: names what is wrong; nothing was saved.
+            InvalidInput: names what is wrong; nothing was saved. NotFound: there is no such template.
+            MustEncrypt: the kind is encrypted and this process has no key.
         """
         rule = checked_rule(cron, every=every, at=at, tz=tz, start=start)
-        work = self._work(name, kind, template, payload, missed, missed_limit, overlap, options)
+        work = await self._allowed(tenant, name, kind, template, payload, missed, missed_limit, overlap, options)
         await self._save(tenant, name, rule, work, declared=False)
         return await self.get(name, tenant=tenant)
 
@@ -82,17 +88,19 @@ class Schedules:
             InvalidInput: what `create` refuses.
         """
         for _ in range(10):
-            old = await self.get(name, tenant=tenant)
+            old = await self._stored(name, tenant)
             rule = _changed_rule(old.rule, changes) if changes.keys() & set(RULE) else old.rule
             given = {key: value for key, value in changes.items() if key not in RULE}
             kind, template = given.pop("kind", None), given.pop("template", None)
             if kind is None and template is None:
                 kind, template = old.kind, old.template
-            payload, overlap = given.pop("payload", old.payload), given.pop("overlap", None)
+            payload, overlap = given.pop("payload", KEPT), given.pop("overlap", None)
+            if payload is KEPT:
+                payload = await self._kept(old, kind, tenant)
             if overlap == "allow" and old.options.get("unique_key") == f"schedule:{name}":
                 given["unique_key"] = None
             missed, limit = given.pop("missed", old.missed), given.pop("missed_limit", old.missed_limit)
-            work = self._work(name, kind, template, payload, missed, limit, overlap or "allow", {**old.options, **given})
+            work = await self._allowed(tenant, name, kind, template, payload, missed, limit, overlap or "allow", {**old.options, **given})
             if await self._save(tenant, name, rule, work, declared=old.declared_by_code, revision=old.revision) != "moved":
                 return await self.get(name, tenant=tenant)
         raise Unavailable(f"schedule {name!r} changed ten times while it was being changed. Try again.")
@@ -110,15 +118,14 @@ class Schedules:
         return await schedules.delete(await self._app.open(), await self._app.known_tenant_id(tenant), name)
 
     async def get(self, name: str, *, tenant: str | None = None) -> ScheduleView:
-        """One schedule; NotFound when this tenant has none of that name."""
-        found = await schedules.get(await self._app.open(), await self._app.known_tenant_id(tenant), name)
-        if found is None:
-            raise NotFound(f"schedule {name[:80]!r}: this tenant has none of that name.")
-        return found
+        """One schedule; NotFound when this tenant has none of that name. {"$encrypted": "v1"} stands for an encrypted payload."""
+        found = await self._stored(name, tenant)
+        return replace(found, payload=keeping.concealed(found.payload))
 
     async def list(self, *, tenant: str | None = None) -> builtins.list[ScheduleView]:
         """The tenant's schedules by name, at most 1,000."""
-        return await schedules.schedules(await self._app.open(), await self._app.known_tenant_id(tenant))
+        found = await schedules.schedules(await self._app.open(), await self._app.known_tenant_id(tenant))
+        return [replace(one, payload=keeping.concealed(one.payload)) for one in found]
 
     async def next(self, name: str, count: int = 5, *, tenant: str | None = None) -> builtins.list[datetime]:
         """The next `count` due times (1..1000) in UTC by its rule, also while it is paused; fewer where there are no more."""
@@ -138,13 +145,22 @@ class Schedules:
 
     # -- declared by code --------------------------------------------------------------
 
+    def declared_count(self) -> int:
+        """How many `@app.schedule` noted so far, for `keep_only`."""
+        return len(self._declared)
+
+    def keep_only(self, before: int, unwanted: Collection[str] | None) -> None:
+        """Forget what was declared since `before`: all of it (None), or what makes jobs of these kinds. Their handlers were not taken."""
+        later = [] if unwanted is None else [one for one in self._declared[before:] if one[-1]() not in unwanted]
+        self._declared[before:] = later
+
     def declare(self, registry: Registry, cron: str | None, what: dict[str, Any]) -> Callable[[Any], Any]:
         """`@app.schedule`: note it for `keep_declared`. The kind is that of the decorated handler, whichever stands above."""
         rest = dict(what)
         rule = checked_rule(cron, **{key: rest.pop(key) for key in ("every", "tz", "start") if key in rest})
         name, kind, tenant = rest.pop("name", None), rest.pop("kind", None), rest.pop("tenant", None) or self._app.settings.tenant
         how: dict[str, Any] = {**{key: rest.pop(key) for key in WORK if key in rest}, "options": rest}
-        self._work(name or "unnamed", None if "template" in how else "unnamed", **how)
+        self._work(name or "unnamed", None if "template" in how else "unnamed", **how, may_have_secrets=True)
 
         def decorate(function: Any) -> Any:
             def kind_of() -> str | None:
@@ -174,7 +190,7 @@ class Schedules:
             name = given or kind or how["template"]
             if (tenant, name) in wanted:
                 raise InvalidInput(f"two schedules are named {name!r}: give @app.schedule a name of its own.")
-            wanted[tenant, name] = (rule, self._work(name, kind, **how))
+            wanted[tenant, name] = (rule, await self._allowed(tenant, name, kind, **how))
         changed = False
         for (tenant, name), (rule, work) in wanted.items():
             changed |= await self._save(tenant, name, rule, work, declared=True) != "unchanged"
@@ -188,6 +204,15 @@ class Schedules:
 
     # -- what all ways have in common ----------------------------------------------------
 
+    async def _allowed(self, tenant: str | None, name: str, kind: str | None, *what: Any, **how: Any) -> dict[str, Any]:
+        """What `_work` answers; before a secret is refused, the database is asked whether the kind is encrypted."""
+        try:
+            return self._work(name, kind, *what, **how)
+        except SecretInPayload:
+            if kind is None or not await keeping.is_encrypted(self._app, tenant, kind_name(kind)):
+                raise
+            return self._work(name, kind, *what, **how, may_have_secrets=True)
+
     def _work(
         self,
         name: str,
@@ -198,6 +223,8 @@ class Schedules:
         missed_limit: int = 100,
         overlap: str = "allow",
         options: dict[str, Any] | None = None,
+        *,
+        may_have_secrets: bool = False,
     ) -> dict[str, Any]:
         """What is saved besides the rule, checked."""
         checked_name("schedule", name)
@@ -211,7 +238,9 @@ class Schedules:
         options = {key: value for key, value in (options or {}).items() if value is not None or template is not None}
         if overlap == "skip":
             options.setdefault("unique_key", f"schedule:{name}")
-        text, kept = checked_kept(payload, options, max_bytes=self._app.settings.payload_max_bytes)
+        if may_have_secrets:
+            options["allow_secrets"] = True
+        text, kept = checked_kept(kind or "kept", payload, options, make=self._app.sealing.new_job)
         return {
             "kind": None if kind is None else kind_name(kind),
             "template": None if template is None else checked_name("template", template),
@@ -225,7 +254,32 @@ class Schedules:
         self, tenant: str | None, name: str, rule: Rule, work: dict[str, Any], *, declared: bool, revision: int | None = None
     ) -> str:
         store, tenant_id = await self._app.open(), await self._app.tenant_id(tenant)
-        return await schedules.save(store, tenant_id, name, rule=rule, **work, declared=declared, revision=revision)
+
+        async def write(payload: str | None) -> str:
+            return await schedules.save(
+                store, tenant_id, name, rule=rule, **{**work, "payload": payload}, declared=declared, revision=revision
+            )
+
+        if work["kind"] is None:
+            return await write(work["payload"])
+        before = await schedules.get(store, tenant_id, name) if self._app.sealing.vault is not None else None
+        return await keeping.kept(
+            self._app, tenant_id, work["kind"], work["payload"], write, before=None if before is None else before.payload
+        )
+
+    async def _stored(self, name: str, tenant: str | None) -> ScheduleView:
+        found = await schedules.get(await self._app.open(), await self._app.known_tenant_id(tenant), name)
+        if found is None:
+            raise NotFound(f"schedule {name[:80]!r}: this tenant has none of that name.")
+        return found
+
+    async def _kept(self, old: ScheduleView, kind: str | None, tenant: str | None) -> Any:
+        """The payload that a change leaves as it is: one that is encrypted was made for its kind, and is opened for another."""
+        if sealed_text(old.payload) is None:
+            return old.payload
+        if old.kind is None or kind is None or kind_name(kind) == old.kind:
+            return Envelope(old.payload)
+        return keeping.opened(self._app.sealing.vault, await self._app.tenant_id(tenant), old.kind, old.payload)
 
 
 def _changed_rule(old: Rule, changes: dict[str, Any]) -> Rule:

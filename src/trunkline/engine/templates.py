@@ -8,10 +8,12 @@ Part of the application: `app.templates`.
 from __future__ import annotations
 
 import builtins
+from dataclasses import replace
 from typing import Any
 
+from trunkline.engine import keeping
 from trunkline.engine.reach import Reach
-from trunkline.errors import NotFound
+from trunkline.errors import InvalidPayload, NotFound, SecretInPayload
 from trunkline.model import NewJob, TemplateView, checked_kept, checked_name, kind_name
 from trunkline.model.payload import encode
 from trunkline.store import templates
@@ -31,39 +33,60 @@ class Templates:
             options: as of `new_job`, but not those that mean one job or one moment: id, run_at, expires_at,
                 idempotency_key, depends_on.
         Raises:
-            InvalidInput, InvalidPayload: name the value and what is accepted.
+            InvalidInput, InvalidPayload: name the value and what is accepted. MustEncrypt: the kind is encrypted and there is no key.
         """
         checked_name("template", name)
-        text, kept = checked_kept({} if payload is None else payload, options, max_bytes=self._app.settings.payload_max_bytes)
-        assert text is not None
-        await templates.save(await self._app.open(), await self._app.tenant_id(tenant), name, kind_name(kind), text, kept)
+        kind = kind_name(kind)
+        body, make = {} if payload is None else payload, self._app.sealing.new_job
+        try:
+            text, kept = checked_kept(kind, body, options, make=make)
+        except SecretInPayload:
+            if not await keeping.is_encrypted(self._app, tenant, kind):
+                raise
+            text, kept = checked_kept(kind, body, {**options, "allow_secrets": True}, make=make)
+        store, tenant_id = await self._app.open(), await self._app.tenant_id(tenant)
+        await keeping.kept(self._app, tenant_id, kind, text, lambda body: templates.save(store, tenant_id, name, kind, body or "{}", kept))
 
     async def get(self, name: str, *, tenant: str | None = None) -> TemplateView:
-        """One template; NotFound when this tenant has none of that name."""
-        found = await templates.get(await self._app.open(), await self._app.known_tenant_id(tenant), name)
-        if found is None:
-            raise NotFound(f"template {name[:80]!r}: this tenant has none of that name.")
-        return found
+        """One template; NotFound when this tenant has none of that name. {"$encrypted": "v1"} stands for an encrypted payload."""
+        found = await self._stored(name, tenant)
+        return replace(found, payload=keeping.concealed(found.payload))
 
     async def list(self, *, tenant: str | None = None) -> builtins.list[TemplateView]:
         """The tenant's templates by name, at most 1,000."""
-        return await templates.templates(await self._app.open(), await self._app.known_tenant_id(tenant))
+        found = await templates.templates(await self._app.open(), await self._app.known_tenant_id(tenant))
+        return [replace(one, payload=keeping.concealed(one.payload)) for one in found]
 
     async def delete(self, name: str, *, tenant: str | None = None) -> bool:
-        """Take one away; jobs made from it stay. False: there was none."""
+        """Take one away; jobs made from it stay. False: there was none. InvalidInput: schedules make jobs of it, and which."""
         return await templates.delete(await self._app.open(), await self._app.known_tenant_id(tenant), name)
 
     async def job(self, name: str, payload: Any = None, *, tenant: str | None = None, **options: Any) -> NewJob:
         """A job from a template, not yet enqueued: give it to `enqueue_many`.
 
         Args:
-            payload: an object is merged field by field over the template's, the caller's fields win; anything else replaces it.
+            payload: an object is merged field by field over the template's, the caller's fields win; anything else replaces it. What is
+                encrypted is opened for that, where this process has the key.
             options: over the template's; None takes one away.
         Raises:
             NotFound: this tenant has no such template.
         """
         most = self._app.settings.payload_max_bytes
         text = None if payload is None else encode(payload, max_bytes=most)
-        kind, merged, kept = await templates.expand(await self._app.open(), await self._app.known_tenant_id(tenant), name, text)
+        store, tenant_id = await self._app.open(), await self._app.known_tenant_id(tenant)
+        try:
+            kind, merged, kept = await templates.expand(store, tenant_id, name, text)
+        except InvalidPayload:  # the database cannot merge into what is encrypted
+            found = await self._stored(name, tenant)
+            under = keeping.opened(self._app.sealing.vault, tenant_id, found.kind, found.payload)
+            if under is None or text is None:
+                raise
+            kind, merged, kept = found.kind, keeping.merged(under, text), {**found.options, "allow_secrets": True}
         together = {key: value for key, value in {**kept, **options}.items() if value is not None}
         return await self._app.checked_job(kind, merged, tenant, together)
+
+    async def _stored(self, name: str, tenant: str | None) -> TemplateView:
+        found = await templates.get(await self._app.open(), await self._app.known_tenant_id(tenant), name)
+        if found is None:
+            raise NotFound(f"template {name[:80]!r}: this tenant has none of that name.")
+        return found

@@ -23,7 +23,7 @@ from trunkline.settings import Settings
 if TYPE_CHECKING:
     from cryptography.fernet import Fernet
 
-What = Literal["payload", "result", "checkpoint"]
+What = Literal["payload", "result", "checkpoint", "connection"]
 PAYLOAD, RESULT = 1, 2  # bits of kind.seals
 MARK: Final = '{"$encrypted":"v1","token":"'
 END: Final = '"}'

@@ -8,7 +8,6 @@ Called by: app.
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from uuid import UUID
 import structlog
 
 from trunkline.engine.acker import Acker
+from trunkline.engine.collector import seldom
 from trunkline.engine.context import Job
 from trunkline.engine.fetcher import Fetcher
 from trunkline.engine.handlers import Registry
@@ -32,6 +32,7 @@ from trunkline.engine.sealing import Sealing
 from trunkline.errors import InvalidSetting, TrunklineError, Unflushed
 from trunkline.observe.counts import Counts
 from trunkline.store import Signals, Store, privacy, tenants, work
+from trunkline.store.sessions import lease_of
 from trunkline.store.work import Settled
 
 LINES_EVERY_S = 2.0  # how soon a queue of a new tenant is noticed by handlers that serve all
@@ -75,7 +76,7 @@ class Worker:
         _check_keys(registry, sealing)
         self._told = Told(hooks.observers) if hooks.observers else None
         self._reporter = Reporter(store, sealing)
-        self._acker = Acker(store, self._done if self._told is None else self._done_and_told)
+        self._acker = Acker(store, self._done, self._completed) if self._told is None else Acker(store, self._done_and_told)
         self._pools = Pools(threads=min(concurrency, 256), processes=min(concurrency, os.cpu_count() or 1))
         self._runner = Runner(
             store,
@@ -93,9 +94,7 @@ class Worker:
         )
         self._tasks: list[asyncio.Task[None]] = []
         self._unsubscribe: list[Any] = []
-        self._cancelling: set[asyncio.Task[None]] = set()
         self._stopped: Stopped | None = None
-        self._gc = gc.get_threshold()
 
     async def start(self) -> None:
         """Declare the kinds, open the lines, begin to claim.
@@ -103,8 +102,7 @@ class Worker:
         The cyclic collector is made to look less often while a worker runs: thousands of tasks in flight made it walk the
         heap again and again, half of the CPU of a small job (docs/decisions/0004). `stop` puts it back.
         """
-        self._gc = gc.get_threshold()
-        gc.set_threshold(max(self._gc[0], 50_000), 20, 50)
+        seldom.begin()
         for handler in self._registry:
             tenant_id = None if handler.all_tenants else self._default_tenant
             await work.declare_kind(self._store, tenant_id, handler.kind, handler.policy)
@@ -147,7 +145,7 @@ class Worker:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._reporter.flush()
         await self._pools.close()
-        gc.set_threshold(*self._gc)
+        seldom.end()
         for unsubscribe in self._unsubscribe:
             unsubscribe()
         self._stopped = Stopped(max(self._runner.finished - before - stopped, 0), unstarted + stopped, unflushed)
@@ -177,22 +175,9 @@ class Worker:
         """The tick found jobs."""
         self._fetcher.found_by_poll(queue_ids)
 
-    def cancel_requested(self, fences: Sequence[tuple[UUID, int]]) -> None:
-        """Stop those of these attempts that are meant: an id is its tenant's own, and neither signal nor tick says whose it is."""
-        if found := self._runner.held_as(fences):
-            task = asyncio.create_task(self._cancel(found))
-            self._cancelling.add(task)
-            task.add_done_callback(self._cancelling.discard)
-
-    async def _cancel(self, found: list[Job]) -> None:
-        for tenant_id in {job.tenant_id for job in found}:
-            jobs = [job for job in found if job.tenant_id == tenant_id]
-            try:
-                wanted = await work.cancel_wanted(self._store, tenant_id, [job.id for job in jobs])
-            except TrunklineError as error:
-                log.warning("worker.cancel_not_read", error=str(error))  # the next tick says it again
-                continue
-            self._runner.stop_these("cancelled", [job for job in jobs if job.fence in wanted])
+    def cancel_requested(self, leases: Sequence[tuple[int, UUID, int]]) -> None:
+        """Stop these attempts."""
+        self._runner.stop_these("cancelled", self._runner.held_as(leases))
 
     def session_over(self) -> None:
         """Every lease may be somebody else's: stop all handlers and start afresh."""
@@ -203,7 +188,7 @@ class Worker:
     def _heard(self, word: str, arguments: list[str]) -> None:
         if word == "cancel":
             if int(arguments[0]) == self._heart.session_id:
-                self.cancel_requested([(UUID(arguments[1]), int(arguments[2]))])
+                self.cancel_requested([lease] if (lease := lease_of(arguments[1:])) is not None else [])
         elif word == "due":
             self._heart.tick_in(float(arguments[0]))
         else:
@@ -215,6 +200,10 @@ class Worker:
             log.warning("worker.lease_lost", job_id=str(job.id), attempt=job.attempt, kind=job.kind)
         elif what == "failed":
             log.error("worker.job_failed", job_id=str(job.id), attempt=job.attempt, kind=job.kind)
+
+    def _completed(self, jobs: list[Job]) -> None:
+        """`_done` of the completed ones of a flush: most jobs, so they are counted together."""
+        self.counts.completed(jobs)
 
     def _done_and_told(self, job: Job, what: str, settled: Settled | None) -> None:
         self._done(job, what, settled)

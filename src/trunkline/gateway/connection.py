@@ -5,6 +5,7 @@ Always true: `held` has the jobs that this connection was given and has not repo
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -87,6 +88,7 @@ class Connection:
     seats: dict[str, Seat] = field(default_factory=dict)  # by queue name
     held: dict[UUID, Held] = field(default_factory=dict)
     unwatch: Callable[[], None] = lambda: None
+    waits: set[asyncio.Future[None]] = field(default_factory=set)  # calls that wait for batches; each ends with the connection
 
     def is_same_client(self, other: Connection) -> bool:
         """Whether both came with the same token."""

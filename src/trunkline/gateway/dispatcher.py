@@ -26,7 +26,7 @@ from msgspec import Raw
 from trunkline.engine import Job, RemoteWork, Settled
 from trunkline.engine.faults import fault, fault_of
 from trunkline.engine.line import Line
-from trunkline.errors import LeaseLost, NotReadable, RateLimited, TrunklineError
+from trunkline.errors import LeaseLost, NotReadable, RateLimited
 from trunkline.gateway.connection import Connection, Held, Seat
 from trunkline.model import kind_name
 from trunkline.wire.pushes import CancelRequest, WorkRequest
@@ -131,26 +131,14 @@ class Dispatcher:
         """(job, attempt) of all that is held here or being reported."""
         return {(job_id, attempt) for _, job_id, attempt in self._held.keys() | self._leaving.keys()}
 
-    def cancel_requested(self, fences: Sequence[Fence]) -> None:
+    def cancel_requested(self, leases: Sequence[Key]) -> None:
         """Tell the workers, once; 10 s later the attempts are over."""
-        wanted = set(fences)
-        if found := [held for held in self._held.values() if held.job.fence in wanted and held.cancel_at is None]:
-            self._in_background(self._cancel(found))
-
-    async def _cancel(self, found: list[Held]) -> None:
-        """Of several tenants' jobs with one id, those that are meant."""
-        for tenant_id in {held.job.tenant_id for held in found}:
-            jobs = [held for held in found if held.job.tenant_id == tenant_id]
-            try:
-                wanted = await self._remote.cancel_wanted(tenant_id, [held.job for held in jobs])
-            except TrunklineError as error:
-                log.warning("gateway.cancel_not_read", error=str(error))  # it is said again in a second
-                continue
-            for held in jobs:
-                if held.job.fence in wanted and held.cancel_at is None and _key(held.job) in self._held:
-                    held.cancel_at = self._clock() + CANCEL_GRACE_S
-                    self._look_at = min(self._look_at, held.cancel_at)
-                    self._stop(held)
+        for lease in leases:
+            held = self._held.get(lease)
+            if held is not None and held.cancel_at is None:
+                held.cancel_at = self._clock() + CANCEL_GRACE_S
+                self._look_at = min(self._look_at, held.cancel_at)
+                self._stop(held)
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

@@ -37,7 +37,7 @@ class Audience:
 
     def start(self) -> None:
         """Begin to tell."""
-        self._unsubscribe = self._stream.subscribe(self._hear, self._lapsed)
+        self._unsubscribe = self._stream.subscribe(self._hear, paced=True, lapsed=self._lapsed)
 
     def stop(self) -> None:
         """Tell nothing more."""
@@ -68,7 +68,7 @@ class Audience:
     def _hear(self, burst: Sequence[Event]) -> None:
         connections = self._by_tenant.get(burst[0].tenant_id)
         if connections:
-            heard = [Said(push) for event in burst if (push := _told(event)) is not None]
+            heard = [Said(push) for event in burst if event.pace != "held" and (push := _told(event)) is not None]
             for connection in tuple(connections):
                 if connection.is_let_in:
                     for said in heard:

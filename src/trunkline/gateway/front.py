@@ -1,4 +1,4 @@
-"""Which door a request comes to: `/ws/raw`, `/ws`, `/socket.io`; everything else is not found.
+"""Which door a request comes to: `/ws/raw`, `/ws`, `/socket.io`, the document of these; everything else is not found.
 
 Always true: `/ws/raw` is looked at before `/ws`; a foreign page's request is refused before anything of it is read.
 Called by: server.
@@ -16,6 +16,7 @@ from trunkline.gateway.origins import Origins
 from trunkline.gateway.raw import RawPeer
 from trunkline.gateway.refuse import refuse
 from trunkline.gateway.socketio.server import Server as SocketIo
+from trunkline.wire.asyncapi import served
 
 
 class Front:
@@ -35,6 +36,8 @@ class Front:
             await self._raw(scope, receive, send)
         elif path in self._socketio:
             await self._socketio[path].eio.handle(scope, receive, send)
+        elif path == "/api/asyncapi.json" and scope["type"] == "http" and scope["method"] in ("GET", "HEAD"):
+            await _document(scope, send)
         else:
             await refuse(scope, send, 404, "there is nothing here")
 
@@ -47,3 +50,17 @@ class Front:
             await RawPeer(self._gateway, WebSocket(scope, receive, send), visit.known).run()
         finally:
             visit.leave()
+
+
+async def _document(scope: Any, send: Any) -> None:
+    """What the sockets speak, for machines; made once, and sent to nobody who has it."""
+    text, tag = served()
+    has_it = any(
+        name == b"if-none-match" and (value.strip() == b"*" or tag in (each.strip().removeprefix(b"W/") for each in value.split(b",")))
+        for name, value in scope["headers"]
+    )
+    headers = [(b"etag", tag), (b"cache-control", b"public, max-age=300")]
+    if not has_it:
+        headers += [(b"content-type", b"application/json"), (b"content-length", str(len(text)).encode())]
+    await send({"type": "http.response.start", "status": 304 if has_it else 200, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if has_it or scope["method"] == "HEAD" else text})

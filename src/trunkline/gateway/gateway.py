@@ -19,7 +19,7 @@ from weakref import WeakValueDictionary
 import structlog
 from msgspec import Raw, Struct
 
-from trunkline.auth import Customers, Revocations
+from trunkline.auth import Customers, Principal, Revocations
 from trunkline.engine import RemoteWork
 from trunkline.errors import RateLimited, TrunklineError, Unauthenticated, UnknownCall
 from trunkline.gateway.commands import COMMANDS, Asked
@@ -28,13 +28,16 @@ from trunkline.gateway.dispatcher import GRACE_S, Dispatcher
 from trunkline.gateway.events import LAPSED, Audience
 from trunkline.gateway.resumption import Resumption
 from trunkline.gateway.services import Services
+from trunkline.gateway.waits import BatchWaits
 from trunkline.realtime import Stream
 from trunkline.wire import Handshake, Refusal, decode_call
 from trunkline.wire.pushes import ClientReady
 
 MOST_CONNECTIONS = 10_000  # of one process
 MOST_OF_TENANT = 5_000  # ... of one tenant, so that another always gets in
-ONE_BY_ONE = frozenset(("get_job", "cancel_job", "get_queue_size"))  # each takes a database connection for itself ...
+ONE_BY_ONE = frozenset(  # each takes a database connection for itself ...
+    ("get_job", "cancel_job", "get_queue_size", "send_batch", "schedule_job", "unschedule_job", "list_schedules")
+)
 MOST_AT_ONCE = 3  # ... and one tenant may have so many of them; all other calls share statements
 INVALID = "Invalid authentication token"
 GOING = "the gateway is shutting down"
@@ -76,10 +79,12 @@ class Gateway:
         self._resumption = Resumption(remote, self.dispatcher, self._replaced)
         self._of_tenant: Counter[int] = Counter()
         self._turns: WeakValueDictionary[int, asyncio.Semaphore] = WeakValueDictionary()  # of tenants with such a call under way
+        self._waits = BatchWaits(services, self._turn)
         self._sizes: dict[tuple[int, str, str], tuple[float, int]] = {}
         self._tasks: list[asyncio.Task[Any]] = []
         self._unsubscribe: list[Callable[[], None]] = []
         self._is_draining = False
+        self.counted: Callable[[int], None] = lambda _: None  # a tenant has more or fewer clients
 
     async def start(self) -> None:
         """Open the session, begin to claim and to listen for revocations."""
@@ -120,6 +125,15 @@ class Gateway:
         """Clients that are in."""
         return len(self._in)
 
+    def clients(self, tenant_id: int) -> int:
+        """Those of a tenant."""
+        return self._of_tenant.get(tenant_id, 0)
+
+    @property
+    def session_id(self) -> int:
+        """The session that remote workers' leases belong to."""
+        return self._remote.session_id
+
     # -- what a transport calls ---------------------------------------------------------
 
     async def admit(self, handshake: Handshake, peer: Peer) -> Connection:
@@ -137,6 +151,7 @@ class Gateway:
         connection = Connection(f"{self._remote.session_id}.{token_urlsafe(18)}", principal, peer, wants_events=handshake.events)
         self._in[connection.id] = connection
         self._of_tenant[principal.tenant_id] += 1
+        self.counted(principal.tenant_id)
         connection.unwatch = self._revocations.watch(principal, lambda: self._cut(connection))
         try:
             if handshake.resume is not None:
@@ -163,17 +178,19 @@ class Gateway:
             if (command := COMMANDS.get(name)) is None:
                 raise UnknownCall(f"{name} is not served by this version.")
             connection.principal.require(*call.scopes)
-            asked = Asked(connection, self._services, self.dispatcher, self._reserved, self._sizes)
+            asked = Asked(connection, self._services, self.dispatcher, self._waits, self._reserved, self._sizes)
             if name not in ONE_BY_ONE:
                 return await command(asked, call)
-            turn = self._turns.setdefault(connection.principal.tenant_id, asyncio.Semaphore(MOST_AT_ONCE))
-            async with turn:
+            async with self._turn(connection.principal):
                 return await command(asked, call)
         except TrunklineError as error:
             return Refusal.of(error)
         except Exception as error:
             log.exception("gateway.call_failed", call=name)
             return Refusal.of(error)
+
+    def _turn(self, principal: Principal) -> asyncio.Semaphore:
+        return self._turns.setdefault(principal.tenant_id, asyncio.Semaphore(MOST_AT_ONCE))
 
     def leave(self, connection: Connection) -> None:
         """Its socket is gone. Twice is once."""
@@ -183,7 +200,9 @@ class Gateway:
         self._of_tenant[tenant_id] -= 1
         if not self._of_tenant[tenant_id]:
             del self._of_tenant[tenant_id]
+        self.counted(tenant_id)
         connection.unwatch()
+        self._waits.leave(connection)
         self.audience.leave(connection)
         self.dispatcher.disconnected(connection)
 

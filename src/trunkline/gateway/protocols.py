@@ -40,10 +40,22 @@ class WebSockets(WebSocketsSansIOProtocol):
             self._abort_soon()
 
     def handle_connect(self, event: Any) -> None:
-        """Put into the scope what ends the socket, for applications that cannot wait for their client."""
+        """Put into the scope what ends the socket, and what writes to it, for applications that cannot wait for their client."""
         super().handle_connect(event)
         if hasattr(self, "scope"):
             self.scope["trunkline.end"] = self.end  # type: ignore[typeddict-unknown-key]
+            self.scope["trunkline.write"] = self.write_through  # type: ignore[typeddict-unknown-key]
+
+    def write_through(self, frame: bytes) -> bool:
+        """Write a message that was framed before, without ASGI in between; False: not now, the client reads too slowly or is gone.
+
+        Telling a room is mostly this (docs/decisions/0019): framed once, and no task of the recipient's is woken.
+        """
+        transport = self.transport
+        if self.close_sent or transport.is_closing() or self.conn.extensions or not self.writable.is_set():
+            return False
+        transport.write(frame)
+        return True
 
     def end(self, code: int, reason: str) -> None:
         """Say goodbye without waiting: whoever sends or receives is told that the client is gone."""

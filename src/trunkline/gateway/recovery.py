@@ -16,32 +16,24 @@ from typing import Annotated
 from uuid import UUID
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta
 
-from trunkline.wire.updates import SubscribeJobs
+from trunkline.wire.updates import RECOVERY, Recovery, SubscribeJobs
 
 LONGEST = 1000  # characters at the end of every event
 MOST_ROOMS = 20
-MARK = "recovery"  # an event that carries nothing but an offset
+MARK = RECOVERY
 UNUSABLE = "-"
 _Names = Annotated[list[Annotated[str, Meta(max_length=600)]], Meta(max_length=MOST_ROOMS)]
 _names = msgspec.json.Decoder(_Names)
 
 
-class Asked(Struct):
-    """What `auth` says about recovery. `recovery` asks for it; a client that comes back sends the others by itself."""
-
-    recovery: bool = False
-    pid: Annotated[str, Meta(max_length=100)] | None = None
-    offset: Annotated[str, Meta(max_length=4000)] | None = None
-
-
-def asked(auth: str | None) -> Asked:
+def asked(auth: str | None) -> Recovery:
     """From JSON text that was checked; what cannot be read asks for nothing."""
     try:
-        return msgspec.json.decode(auth or "{}", type=Asked)
+        return msgspec.json.decode(auth or "{}", type=Recovery)
     except msgspec.DecodeError:
-        return Asked()
+        return Recovery()
 
 
 def packed(names: Iterable[str]) -> str | None:

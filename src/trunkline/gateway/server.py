@@ -24,6 +24,7 @@ from trunkline.gateway.origins import DEVELOPMENT, Origins
 from trunkline.gateway.protocols import Http, WebSockets
 from trunkline.gateway.socketio.server import Server as SocketIo
 from trunkline.gateway.watching import JobsDialect
+from trunkline.realtime import Presence
 from trunkline.settings import Settings
 from trunkline.wire.text import MAX_BYTES
 
@@ -76,10 +77,11 @@ class Server:
         port: int,
         settings: Settings,
         *,
+        presence: Presence | None = None,
         is_development: bool = False,
         shares_port: bool = False,
     ) -> None:
-        self.gateway, self.jobs = gateway, jobs
+        self.gateway, self.jobs, self.presence = gateway, jobs, presence
         self._host, self._port, self._settings = host, port, settings
         self._shares_port = shares_port
         self._front, self.socketio = applications(
@@ -87,6 +89,7 @@ class Server:
         )
         self._server: _Quiet | None = None
         self._task: asyncio.Task[None] | None = None
+        self._counting: asyncio.Task[None] | None = None
         self.port = port
 
     async def start(self) -> int:
@@ -109,6 +112,8 @@ class Server:
             bound.close()
             raise
         self.jobs.start()
+        if self.presence is not None:
+            self._counting = asyncio.create_task(self.presence.run())
         config = uvicorn.Config(
             self._front,
             http=Http,
@@ -135,6 +140,9 @@ class Server:
         """Stop the gateway, whose clients have `timeout_s` to report, then close the port. Twice is once."""
         for listener in self._server.servers if self._server is not None else ():
             listener.close()  # a client that comes now finds another gateway, or comes again
+        if self._counting is not None:  # its counts go with the session
+            self._counting.cancel()
+            await asyncio.gather(self._counting, return_exceptions=True)
         stopped = await self.gateway.stop(timeout_s)
         self.jobs.stop()
         for socketio in self.socketio.values():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 from uuid import UUID
 
-from trunkline.engine import Enqueued, Sealing
+from trunkline.engine import Batches, Enqueued, Schedules, Sealing
 from trunkline.model import JobView
 from trunkline.realtime import Updates
 from trunkline.settings import Settings
@@ -15,6 +15,16 @@ class Services(Protocol):
     """Jobs of a tenant, by its name."""
 
     settings: Settings
+
+    @property
+    def batches(self) -> Batches:
+        """Jobs sent together."""
+        ...
+
+    @property
+    def schedules(self) -> Schedules:
+        """Jobs made by the clock."""
+        ...
 
     @property
     def sealing(self) -> Sealing:
@@ -34,6 +44,10 @@ class Services(Protocol):
         self, kind: str, payload: Any = None, *, tenant: str | None = None, connection: Any = None, **options: Any
     ) -> Enqueued:
         """Put one job in."""
+        ...
+
+    async def ended(self, tenant_id: int, identity: UUID, timeout_s: float | None) -> None:
+        """Return when this job or batch has ended; TimeoutError when it had not in time."""
         ...
 
     async def get(self, job_id: UUID | str, *, tenant: str | None = None) -> JobView:

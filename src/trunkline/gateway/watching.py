@@ -84,11 +84,16 @@ class JobsDialect:
 
     def start(self) -> None:
         """Begin to tell."""
-        self._unsubscribe = self._stream.subscribe(self._hear, self._lapsed)
+        self._unsubscribe = self._stream.subscribe(self.hear, paced=True, lapsed=self._lapsed)
 
     def stop(self) -> None:
         """Tell nothing more."""
         self._unsubscribe()
+
+    @property
+    def rooms(self) -> Rooms[Link]:
+        """Who follows what."""
+        return self._rooms
 
     # -- what Socket.IO says ----------------------------------------------------------------
 
@@ -201,10 +206,10 @@ class JobsDialect:
         link.accept(pid=pid)
         watcher.follows = recovery.packed(watcher.rooms)
         for missed in found.events:
-            self._tell(link, missed, {})
+            self._tell(link, watcher, missed, {})
         self._mark(link, watcher, found.offset)
         for new in held or ():
-            self._tell(link, new, {})
+            self._tell(link, watcher, new, {})
         return True
 
     def _mark(self, link: Link, watcher: _Watcher, offset: str | None = None) -> None:
@@ -283,24 +288,31 @@ class JobsDialect:
 
     # -- telling -----------------------------------------------------------------------------
 
-    def _hear(self, burst: Sequence[Event]) -> None:
+    def hear(self, burst: Sequence[Event]) -> None:
+        """A burst of the stream: to everybody who follows."""
         for told in burst:
             encoded: dict[str, Parcel | None] = {}
             for link in tuple(self._rooms.members(told)):  # one that reads too slowly leaves while it is told
                 watcher: _Watcher | None = link.state
-                if watcher is not None and watcher.held is not None:
-                    watcher.held.append(told)
+                if watcher is None:
+                    continue
+                if watcher.held is None:
+                    self._tell(link, watcher, told, encoded)
                 else:
-                    self._tell(link, told, encoded)
+                    watcher.held.append(told)
 
-    def _tell(self, link: Link, told: Event, encoded: dict[str, Parcel | None]) -> None:
+    @staticmethod
+    def _tell(link: Link, watcher: _Watcher, told: Event, encoded: dict[str, Parcel | None]) -> None:
         """Encoded once for all who are told the same; `encoded` remembers."""
-        watcher: _Watcher | None = link.state
-        end = "" if watcher is None or watcher.pid is None else recovery.joined(told.offset, watcher.follows)
-        if end not in encoded:
-            encoded[end] = parcel_of(told, end) if end else parcel_of(told)
-        if (parcel := encoded[end]) is not None:
-            link.post(parcel)
+        if told.pace and (told.pace == "held") == (watcher.pid is None):
+            return
+        end = "" if watcher.pid is None else recovery.joined(told.offset, watcher.follows)
+        try:
+            parcel = encoded[end]
+        except KeyError:
+            parcel = encoded[end] = parcel_of(told, end) if end else parcel_of(told)
+        if parcel is not None and link.is_open:
+            link.socket.post(parcel)
 
     def _lapsed(self, tenant_id: int) -> None:
         for link in self._rooms.inside(tenant_id, EVERYONE):

@@ -3,11 +3,30 @@
 Always true: `BUILT_IN` lists every one of them; importing this room needs no extra.
 """
 
-from trunkline.jobtypes import schema_rebuild
+from typing import Any
 
-BUILT_IN = (schema_rebuild.register,)
+from trunkline.errors import InvalidInput
+from trunkline.jobtypes import ai_generation, analytics_report, backup_connection, bulk_import, data_export, lead_import, schema_rebuild
+from trunkline.jobtypes.files import Download, Files
+
+_ALL = (schema_rebuild, data_export, bulk_import, lead_import, backup_connection, analytics_report, ai_generation)
+BUILT_IN = tuple(module.register for module in _ALL)
 
 # They touch databases and files: for users and administrators, never for a plain customer token.
-RESERVED = frozenset({schema_rebuild.KIND})
+RESERVED = frozenset(module.KIND for module in _ALL if module is not ai_generation)
 
-__all__ = ["BUILT_IN", "RESERVED", "schema_rebuild"]
+
+def declare(app: Any, *kinds: str) -> None:
+    """Declare ready job types on an application, by kind; none named: all of them.
+
+    Raises:
+        InvalidInput: there is no such kind among them, or the application declares it already.
+    """
+    known = {module.KIND: module.register for module in _ALL}
+    for kind in kinds or known:
+        if kind not in known:
+            raise InvalidInput(f"{kind!r} is no ready job type. There are: {', '.join(known)}.")
+        known[kind](app)
+
+
+__all__ = ["BUILT_IN", "RESERVED", "Download", "Files", "declare", "schema_rebuild"]

@@ -19,7 +19,7 @@ from typing import Any, Literal, Protocol
 
 import structlog
 
-from trunkline.engine import Handler, Hooks, Privacy, Registry
+from trunkline.engine import Handler, Hooks, Privacy, Registry, Schedules
 from trunkline.errors import InvalidInput
 
 GROUP = "trunkline.jobtypes"
@@ -34,6 +34,7 @@ class Application(Protocol):
     registry: Registry
     hooks: Hooks
     privacy: Privacy
+    schedules: Schedules
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,7 @@ def without(registry: Registry, kinds: Iterable[str]) -> Registry:
 def _declared(app: Application, point: EntryPoint, skipped: set[str]) -> tuple[PlugIn, list[Handler]]:
     """Let it declare on a registry of its own; what it was, and the handlers to take over."""
     before, hooks_before, declared_before = app.registry, app.hooks, app.privacy.kept()
+    schedules_before = app.schedules.declared_count()
     app.registry, app.hooks = Registry(), hooks_before.copy()
     try:
         register: Callable[[Any], object] = point.load()
@@ -102,9 +104,11 @@ def _declared(app: Application, point: EntryPoint, skipped: set[str]) -> tuple[P
             raise InvalidInput(f"{point.value} is a {type(register).__name__}: need a function that takes the application.")
         register(app)
         mine = list(app.registry)
+        app.schedules.keep_only(schedules_before, skipped)
     except Exception as error:  # noqa: BLE001 - somebody else's code: whatever it raised, the worker goes on without it
         app.hooks = hooks_before
         app.privacy.keep_only(declared_before, ())
+        app.schedules.keep_only(schedules_before, None)
         reason = f"{type(error).__name__}: {error}"
         log.error("jobtypes.plugin_failed", plugin=point.name, package=_package(point), error=reason)
         return PlugIn(point.name, _package(point), "failed", reason=reason), []

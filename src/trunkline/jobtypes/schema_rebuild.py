@@ -11,15 +11,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
-from trunkline.connections import Connection, SchemaCache, resolve
+from trunkline.connections import Connection, SchemaCache
 from trunkline.engine import Job
-from trunkline.errors import InvalidInput, InvalidSetting, NotFound
+from trunkline.jobtypes.application import Application, Opening, from_environment, opened
 from trunkline.jobtypes.schema.bridge import Bridge
 from trunkline.jobtypes.schema.fingerprint import fingerprint
 from trunkline.model import Fail
@@ -47,27 +47,16 @@ class SchemaRebuild(BaseModel):
     force: bool = False
 
 
-class Registrar(Protocol):
-    """The part of an application that a job type needs to declare itself."""
-
-    @property
-    def store(self) -> Any:
-        """Its `trunkline.store.Store`; asked for when a job runs, not when it is declared."""
-
-    def job(self, *args: Any, **kwargs: Any) -> Callable[[Callable[..., Any]], Any]:
-        """Declare a handler: the kind, then its policy by name."""
-
-
-def register(app: Registrar) -> None:
+def register(app: Application) -> None:
     """Declare the handler of `schema-rebuild` on `app`."""
 
-    @app.job(KIND, **POLICY)
+    @app.job(KIND, tenants="all", **POLICY)
     async def schema_rebuild(job: Job, payload: SchemaRebuild) -> dict[str, Any]:
         """Read the schema of a registered database and store it when it changed."""
-        return await rebuild(job, payload, SchemaCache(app.store))
+        return await rebuild(job, payload, SchemaCache(app.store), app.connections.opened)
 
 
-async def rebuild(job: Job, payload: SchemaRebuild, cache: SchemaCache) -> dict[str, Any]:
+async def rebuild(job: Job, payload: SchemaRebuild, cache: SchemaCache, opening: Opening = from_environment) -> dict[str, Any]:
     """Do the work of one attempt.
 
     Returns:
@@ -75,12 +64,12 @@ async def rebuild(job: Job, payload: SchemaRebuild, cache: SchemaCache) -> dict[
         hiddenSchemas, unreadable, schemas, durationMs}: `changed` compares with what was stored before.
     Raises:
         Fail: Final: unknown connectionId, wrong credentials, no rights, no such database, missing extra.
-        SchemaReadFailed: Worth another attempt: network, timeouts, a server that is full or starting.
+        ConnectionFailed: Worth another attempt: network, timeouts, a server that is full or starting.
         asyncio.CancelledError: The job was cancelled.
     """
     started = time.monotonic()
     await job.progress(25, "Validating connection...", current=1, total=STEPS)
-    connection = _connection(payload.connection_id)
+    connection = await opened(opening, job, payload.connection_id)
     reading = await _reading(job, connection)
     await job.progress(TABLES_TO, "Processing schema data...", current=3, total=STEPS)
     now = fingerprint(reading)
@@ -95,14 +84,6 @@ async def rebuild(job: Job, payload: SchemaRebuild, cache: SchemaCache) -> dict[
         **_counts(reading),
         "durationMs": round((time.monotonic() - started) * 1000),
     }
-
-
-def _connection(connection_id: str) -> Connection:
-    """The registered database. Whatever is wrong here stays wrong until somebody changes the environment."""
-    try:
-        return resolve(connection_id)
-    except (InvalidInput, InvalidSetting, NotFound) as error:
-        raise Fail(str(error)) from None
 
 
 async def _reading(job: Job, connection: Connection) -> Reading:

@@ -12,11 +12,13 @@ from trunkline.measure import (
     drain_two,
     enqueue_bulk,
     enqueue_single,
+    fairness,
     idle_queries,
     in_flight_memory,
     per_job,
     pickup,
     remote_work,
+    room_fanout,
     sustained,
     sustained_pinned,
 )
@@ -47,10 +49,13 @@ MEASURES = (
     Measure((per_job.WAL, per_job.STATEMENTS, per_job.SERVER_CPU, per_job.CLIENT_CPU), per_job.measure),
     Measure(("idle_queries",), idle_queries.measure),
     Measure(("in_flight_memory",), in_flight_memory.measure),
-    Measure((remote_work.CALLS, remote_work.SEND, remote_work.WORK, remote_work.LATENCY), remote_work.measure),
+    Measure(remote_work.RAW, remote_work.raw),
+    Measure(remote_work.SOCKETIO, remote_work.socketio),
+    Measure(("room_fanout",), room_fanout.measure),
     Measure(("sustained",), sustained.measure),
     Measure(("sustained_pinned_reader",), sustained_pinned.reader),
     Measure(("sustained_pinned_writer",), sustained_pinned.writer),
+    Measure(("fairness",), fairness.measure, is_large=True),
     Measure(("claim_cost",), claim_cost.measure, is_large=True),
 )
 NAMES = tuple(name for measure in MEASURES for name in measure.names)

@@ -35,7 +35,8 @@ def bench(
     large: Annotated[
         bool,
         typer.Option(
-            "--large", help="Five-minute sustained runs, and claim_cost with 1M queued and 10M finished: half an hour, 15 GB of disk."
+            "--large",
+            help="Five-minute sustained runs, fairness beside 1M queued, and claim_cost with 1M queued and 10M finished: half an hour, 15 GB of disk.",
         ),
     ] = False,
     only: Annotated[list[str] | None, typer.Option("--only", metavar="NAME", help="This measure; repeatable, or NAME,NAME.")] = None,

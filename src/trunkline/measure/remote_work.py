@@ -1,27 +1,33 @@
-"""What one gateway process does for remote programs, over the plain WebSocket with many messages a frame.
+"""What one gateway process does for one remote program, over the plain WebSocket with many messages a frame, and over Socket.IO.
 
-- `gateway_calls`: calls with an answer, a second (`get_queue_size` as counted lately: read, checked, authorized, answered).
+- `gateway_calls`, `socketio_calls`: calls with an answer, a second (`get_queue_size` as counted lately: read, checked, authorized,
+  answered); floor of the latter: a stock python-socketio server that sends back what it is sent.
 - `remote_send`: jobs sent and durable, a second.
-- `remote_work`: whole jobs a second: dispatched, started, reported, recorded, answered; and the gateway's CPU for each.
+- `remote_work`, `socketio_work`: whole jobs a second: dispatched, started, reported, recorded, answered; and the gateway's CPU for each.
 - `remote_latency`: from `send_job` on an idle gateway until the report of that job is durable and answered, ms.
 
-The gateway, its one client and PostgreSQL share this host. One run answers all four.
+The gateway, its one client and PostgreSQL share this host. One run over a wire answers all of it.
 """
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from typing import Any
 
 from trunkline.measure import working
+from trunkline.measure.pairs import interleaved
 from trunkline.measure.processes import Child, started
-from trunkline.measure.result import Result, Target
+from trunkline.measure.result import Floor, Result, Target
 from trunkline.measure.run import Run
 from trunkline.measure.tally import Tallied
 
-CALLS, SEND, WORK, LATENCY = "gateway_calls", "remote_send", "remote_work", "remote_latency"
+RAW = ("gateway_calls", "remote_send", "remote_work", "remote_latency")
+SOCKETIO = ("socketio_calls", "socketio_work")
+PAIRS = 3  # each is five seconds of work
+_CALLS, _SEND, _WORK = "called", "sent", "worked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,19 +39,35 @@ class Figures:
     ms: list[float]
 
 
-async def measure(run: Run) -> list[Result]:
-    """All four, each the median of as many runs as there are pairs."""
+async def raw(run: Run) -> list[Result]:
+    """All over the plain WebSocket."""
     jobs = max(run.sizes.jobs // 2, 1)
-    runs = [await _figures(run, jobs) for _ in range(run.sizes.pairs)]
+    runs = [await _figures(run, "/ws/raw", jobs) for _ in range(min(PAIRS, run.sizes.pairs))]
+    calls, send, work, latency = RAW
     return [
-        _rate(run, CALLS, "calls/s", jobs, runs, (Target("value", ">=", 10_000),)),
-        _rate(run, SEND, "jobs/s", jobs, runs, ()),
-        _rate(run, WORK, "jobs/s", jobs, runs, (Target("value", ">=", 10_000), Target("gateway_cpu_us", "<=", 90))),
-        _latency(runs),
+        _rate(calls, "calls/s", jobs, runs, _CALLS, (Target("value", ">=", 10_000),)),
+        _rate(send, "jobs/s", jobs, runs, _SEND, ()),
+        _rate(work, "jobs/s", jobs, runs, _WORK, (Target("value", ">=", 10_000), Target("gateway_cpu_us", "<=", 90))),
+        _latency(latency, runs),
     ]
 
 
-async def _figures(run: Run, jobs: int) -> Figures:
+async def socketio(run: Run) -> list[Result]:
+    """The same over Socket.IO, with fewer jobs: each message is a frame."""
+    jobs = max(run.sizes.jobs // 5, 1)
+    sides: list[Callable[[], Awaitable[Any]]] = [lambda: _figures(run, "/ws", jobs), lambda: _stock(run, jobs)]
+    runs, stock = await interleaved(min(PAIRS, run.sizes.pairs), *sides)
+    calls, work = SOCKETIO
+    floor = Floor.of(
+        "a stock python-socketio server that sends back what it is sent", [jobs / each.seconds[_CALLS] for each in runs], stock
+    )
+    return [
+        _rate(calls, "calls/s", jobs, runs, _CALLS, (Target("ratio", ">=", 1),), floors={"stock": floor}),
+        _rate(work, "jobs/s", jobs, runs, _WORK, (Target("value", ">=", 2500), Target("gateway_cpu_us", "<=", 300))),
+    ]
+
+
+async def _figures(run: Run, path: str, jobs: int) -> Figures:
     seconds: dict[str, float] = {}
     cpu_s: dict[str, float] = {}
     samples = max(run.sizes.samples // run.sizes.pairs, 1)
@@ -53,15 +75,16 @@ async def _figures(run: Run, jobs: int) -> Figures:
         url = await stack.enter_async_context(run.server.fresh())
         gateway = await stack.enter_async_context(started("gateway", url, run.sizes.deadline_s))
         ready = await gateway.expect("ready")
+        port, token = ready["port"], ready["token"]
         client = await stack.enter_async_context(
-            started("remote", url, run.sizes.deadline_s, port=ready["port"], token=ready["token"], jobs=jobs, samples=samples)
+            started("remote", url, run.sizes.deadline_s, port=port, path=path, token=token, jobs=jobs, samples=samples)
         )
         await client.expect("ready")
-        for name, event in ((CALLS, "called"), (SEND, "sent"), (WORK, "worked")):
-            before = await _cpu_s(gateway)
+        for event in (_CALLS, _SEND, _WORK):
+            before = await cpu(gateway)
             client.tell("go")
-            seconds[name] = (await working.answered(run, client, event, jobs))["seconds"]
-            cpu_s[name] = await _cpu_s(gateway) - before
+            seconds[event] = (await working.answered(run, client, event, jobs))["seconds"]
+            cpu_s[event] = await cpu(gateway) - before
         client.tell("go")
         ms = (await client.expect("waited"))["ms"]
         client.tell("stop")
@@ -72,28 +95,47 @@ async def _figures(run: Run, jobs: int) -> Figures:
     return Figures(seconds, cpu_s, ms)
 
 
-async def _cpu_s(gateway: Child) -> float:
-    gateway.tell("cpu")
-    return float((await gateway.expect("cpu"))["cpu_s"])
+async def cpu(server: Child) -> float:
+    """CPU seconds that a server's process has used so far."""
+    server.tell("cpu")
+    return float((await server.expect("cpu"))["cpu_s"])
 
 
-def _rate(run: Run, name: str, unit: str, jobs: int, runs: Sequence[Figures], targets: tuple[Target, ...]) -> Result:
+async def _stock(run: Run, calls: int) -> float:
+    """Calls a second."""
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(started("stock", "", run.sizes.deadline_s))
+        port = (await server.expect("ready"))["port"]
+        client = await stack.enter_async_context(started("caller", "", run.sizes.deadline_s, port=port, calls=calls))
+        await client.expect("ready")
+        client.tell("go")
+        seconds = (await working.answered(run, client, _CALLS, calls))["seconds"]
+        client.tell("stop")
+        await client.expect("done")
+        server.tell("stop")
+    return calls / float(seconds)
+
+
+def _rate(
+    name: str, unit: str, jobs: int, runs: Sequence[Figures], part: str, targets: tuple[Target, ...], floors: dict[str, Floor] | None = None
+) -> Result:
     return Result(
         measure=name,
-        value=statistics.median(jobs / each.seconds[name] for each in runs),
+        value=statistics.median(jobs / each.seconds[part] for each in runs),
         unit=unit,
         n=jobs,
         pairs=len(runs),
         verified=True,
+        floors=floors or {},
         targets=targets,
-        extra={"gateway_cpu_us": statistics.median(each.cpu_s[name] / jobs * 1e6 for each in runs)},
+        extra={"gateway_cpu_us": statistics.median(each.cpu_s[part] / jobs * 1e6 for each in runs)},
     )
 
 
-def _latency(runs: Sequence[Figures]) -> Result:
+def _latency(name: str, runs: Sequence[Figures]) -> Result:
     samples = sorted(ms for each in runs for ms in each.ms)
     return Result(
-        measure=LATENCY,
+        measure=name,
         value=statistics.median(samples),
         unit="ms",
         n=len(samples),

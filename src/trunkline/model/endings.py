@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from trunkline.model.policy import YEAR_S, in_range
+from trunkline.model.policy import YEAR_S, seconds_within
 
 
 class Snooze(Exception):
@@ -13,7 +13,7 @@ class Snooze(Exception):
 
     def __init__(self, seconds: float) -> None:
         super().__init__(f"snoozed for {seconds:g} s")
-        self.seconds = in_range("Snooze seconds", seconds, 0, YEAR_S)
+        self.seconds = seconds_within("Snooze", seconds, 0, YEAR_S)
 
 
 class RetryAfter(Exception):
@@ -24,7 +24,7 @@ class RetryAfter(Exception):
 
     def __init__(self, seconds: float, reason: str = "", *, key: bool = False) -> None:
         super().__init__(reason or f"the provider asked to wait {seconds:g} s")
-        self.seconds = in_range("RetryAfter seconds", seconds, 0, YEAR_S)
+        self.seconds = seconds_within("RetryAfter", seconds, 0, YEAR_S)
         self.key = key
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ from uuid_utils import uuid7
 from trunkline.errors import BadId, InvalidInput
 from trunkline.model.names import checked_name, kind_name
 from trunkline.model.payload import encode
-from trunkline.model.policy import YEAR_S, in_range, whole
+from trunkline.model.policy import YEAR_S, in_range, seconds_within, whole
 from trunkline.model.secret_fields import NO_SECRETS, USUAL, SecretFields
 
 # option -> (lowest, highest); durations are seconds.
@@ -32,7 +33,7 @@ _NOTHING = (None,) * 6
 _PLAIN = (None,) * 5  # user, options, time and keys
 _blank, _tuple, _UNKNOWN = object.__new__, tuple.__new__, SafeUUID.unknown
 _set_int, _set_is_safe = (UUID.__dict__[slot].__set__ for slot in ("int", "is_safe"))
-_WHOLE = ("retry_limit",)
+_checks: dict[str, Callable[[str, object, float, float], float]] = {"retry_limit": whole, "retry_jitter": in_range}
 _FLAGS = ("retry_backoff", "unique_replace")
 _UNSTORABLE = re.compile("[\\x00\\ud800-\\udfff]")  # no PostgreSQL text holds them
 
@@ -159,7 +160,7 @@ def _options(options: dict[str, Any], unique_key: str | None) -> str | None:
             continue
         if name in _RANGES:
             number = value.total_seconds() if isinstance(value, timedelta) else value
-            kept[name] = whole(name, number, *_RANGES[name]) if name in _WHOLE else in_range(name, number, *_RANGES[name])
+            kept[name] = _checks.get(name, seconds_within)(name, number, *_RANGES[name])
         elif name in _FLAGS and isinstance(value, bool):
             kept[name] = value
         elif name == "dead_letter":

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
-from trunkline.errors import InvalidInput
-from trunkline.model.job import new_job
+from trunkline.errors import InvalidInput, SecretInPayload
+from trunkline.model.job import NewJob, new_job
 from trunkline.model.payload import decode
 from trunkline.model.rule import Rule
 
 ONE_JOB = ("id", "run_at", "expires_at", "idempotency_key", "depends_on", "batch_id", "schedule", "scheduled_for")
 
 
-def checked_kept(payload: Any, options: Mapping[str, Any], *, max_bytes: int) -> tuple[str | None, str]:
+def checked_kept(kind: str, payload: Any, options: Mapping[str, Any], *, make: Callable[..., NewJob] = new_job) -> tuple[str | None, str]:
     """(payload, options) as JSON text; None stays None, and an option that is None stays null: it takes a template's away.
 
+    Args:
+        make: `new_job` by the settings of an application; what it allows and the built-in list of secrets does not is kept as
+            `allow_secrets`, because the jobs are checked once more when SQL makes them.
     Raises:
         InvalidInput, InvalidPayload: what `new_job` refuses, and options that belong to one job.
     """
@@ -27,13 +31,21 @@ def checked_kept(payload: Any, options: Mapping[str, Any], *, max_bytes: int) ->
         if options.get(name) is not None:
             raise InvalidInput(f"option {name} belongs to one job: a template or schedule makes many. Give it at enqueue.")
     given = {name: value for name, value in options.items() if value is not None}
-    job = new_job("kept", payload, max_bytes=max_bytes, **given)
+    job = make(kind, payload, **given)
     kept: dict[str, Any] = dict.fromkeys(options)
     kept.update(decode(job.options) if job.options else {})
     kept.update({name: getattr(job, name) for name in ("queue", "priority", "user_id") if name in given})
-    if given.get("allow_secrets"):  # it was asked for here, and the jobs are checked when they are made
+    if given.get("allow_secrets") or _has_secrets(payload):
         kept["allow_secrets"] = True
     return None if payload is None else job.payload, msgspec.json.encode(kept).decode()
+
+
+def _has_secrets(payload: Any) -> bool:
+    try:
+        new_job("kept", payload, max_bytes=sys.maxsize)
+    except SecretInPayload:
+        return True
+    return False
 
 
 @dataclass(frozen=True, slots=True)

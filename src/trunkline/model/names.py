@@ -15,7 +15,7 @@ _NAME = re.compile(r"[^/\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,200}")
 _TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
-def checked_name(what: Literal["kind", "queue", "dead_letter queue", "schedule", "template"], name: object) -> str:
+def checked_name(what: Literal["kind", "queue", "dead_letter queue", "schedule", "template", "connection"], name: object) -> str:
     """`name` if it can name a kind or queue: 1 to 200 characters, no "/" and no control characters.
 
     Raises:

@@ -43,10 +43,10 @@ class Policy:
 
     def __post_init__(self) -> None:
         whole("retry_limit", self.retry_limit, 0, 1000)
-        in_range("retry_delay", self.retry_delay_s, 0, YEAR_S)
-        in_range("retry_max_delay", self.retry_max_delay_s, 0, YEAR_S)
+        seconds_within("retry_delay", self.retry_delay_s, 0, YEAR_S)
+        seconds_within("retry_max_delay", self.retry_max_delay_s, 0, YEAR_S)
         in_range("retry_jitter", self.retry_jitter, 0, 1)
-        in_range("timeout", self.timeout_s, 0.01, 30 * 86400.0)
+        seconds_within("timeout", self.timeout_s, 0.01, 30 * 86400.0)
         if self.dead_letter is not None:
             checked_name("dead_letter queue", self.dead_letter)
         for name, concurrency in (("concurrency", self.concurrency), ("key_concurrency", self.key_concurrency)):
@@ -54,7 +54,7 @@ class Policy:
                 whole(name, concurrency, 1, 1_000_000)
         for name, rate in (("rate", self.rate), ("key_rate", self.key_rate)):
             if rate is not None:
-                in_range(name, rate, 1 / YEAR_S, 1_000_000)
+                starts(name, rate)
         whole("burst", self.burst, 0, 1_000_000)
         whole("key_burst", self.key_burst, 0, 1_000_000)
         for name, burst, rate in (("burst", self.burst, self.rate), ("key_burst", self.key_burst, self.key_rate)):
@@ -69,8 +69,31 @@ def in_range(name: str, value: object, low: float, high: float) -> float:
         InvalidInput: names the argument, the value and the range.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
-        raise InvalidInput(f"{name} is {value!r}: need a number from {low:g} to {high:g}.")
+        raise InvalidInput(f"{name} is {value!r}: need a number from {_plainly(low)} to {_plainly(high)}.")
     return value
+
+
+def seconds_within(name: str, value: object, low: float, high: float) -> float:
+    """The same for a time, in seconds."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+        raise InvalidInput(f"{name} is {value!r}: need a number of seconds from {_plainly(low)} to {_plainly(high)} ({_span(high)}).")
+    return value
+
+
+def starts(name: str, value: object) -> float:
+    """The same for a rate, in starts a second."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 1 / YEAR_S <= value <= 1_000_000:
+        raise InvalidInput(f"{name} is {value!r}: need a number of starts a second, at least one a year and at most 1,000,000 a second.")
+    return value
+
+
+def _plainly(number: float) -> str:
+    return f"{number:,.0f}" if number == int(number) else f"{number:g}"
+
+
+def _span(seconds: float) -> str:
+    days = seconds / 86400
+    return f"{days:g} days" if days < 365 else "1 year" if days < 730 else f"{days / 365:g} years"
 
 
 def whole(name: str, value: object, low: float, high: float) -> int:
@@ -80,5 +103,5 @@ def whole(name: str, value: object, low: float, high: float) -> int:
         InvalidInput: names the argument, the value and the range.
     """
     if value.__class__ is not int or not low <= value <= high:
-        raise InvalidInput(f"{name} is {value!r}: need an integer from {low:g} to {high:g}.")
+        raise InvalidInput(f"{name} is {value!r}: need an integer from {_plainly(low)} to {_plainly(high)}.")
     return value

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 from cronsim import CronSim, CronSimError
 
 from trunkline.errors import InvalidInput
-from trunkline.model.policy import YEAR_S, in_range
+from trunkline.model.policy import YEAR_S, seconds_within
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _US = timedelta(microseconds=1)
@@ -122,7 +122,7 @@ def checked_rule(
     _zone(tz if isinstance(tz, str) else "")
     if every is not None:
         seconds = every.total_seconds() if isinstance(every, timedelta) else every
-        return Rule(every_s=in_range("every", seconds, 1, 10 * YEAR_S), time_zone=tz, starts_at=start)
+        return Rule(every_s=seconds_within("every", seconds, 1, 10 * YEAR_S), time_zone=tz, starts_at=start)
     if cron is None:
         return Rule(at=at, time_zone=tz)
     if not isinstance(cron, str) or len(cron) > 200:

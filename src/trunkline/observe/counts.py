@@ -3,6 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
+from typing import Protocol
+
+
+class Counted(Protocol):
+    """What is counted of an attempt."""
+
+    @property
+    def kind(self) -> str:
+        """The job type."""
 
 
 class Counts:
@@ -17,6 +27,11 @@ class Counts:
         self.by_kind[kind, what] += 1
         if what == "lost":
             self.lost += 1
+
+    def completed(self, jobs: Iterable[Counted]) -> None:
+        """Count the completions of one flush."""
+        for kind, count in Counter([job.kind for job in jobs]).items():
+            self.by_kind[kind, "completed"] += count
 
     def total(self, what: str) -> int:
         """All kinds together."""

@@ -36,7 +36,7 @@ class Metrics:
         """`registry`: where the metrics are kept; None: the global one. One `Metrics` per registry."""
         from prometheus_client import REGISTRY, Counter, Histogram
 
-        kept = REGISTRY if registry is None else registry
+        self.registry = kept = REGISTRY if registry is None else registry
         self.completed = Counter("trunkline_jobs_completed", "Attempts whose handler returned.", LABELS, registry=kept)
         self.failed = Counter("trunkline_jobs_failed", "Attempts whose handler raised.", LABELS, registry=kept)
         self.duration = Histogram("trunkline_job_duration_seconds", "Seconds of an attempt.", LABELS, registry=kept, buckets=BUCKETS)

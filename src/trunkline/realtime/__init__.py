@@ -3,16 +3,20 @@
 Start reading with `stream` (one reader per process), then `offsets` (why a late commit is never missed), `rooms`, `updates`.
 """
 
-from trunkline.realtime.event import Event, HistoryEntry, Replayed, TooOld
-from trunkline.realtime.rooms import ALL_JOBS, EVERYONE, Rooms, batch_room, job_room, rooms_of, user_room
+from trunkline.realtime.event import Connected, Event, HistoryEntry, Replayed, TooOld
+from trunkline.realtime.presence import Presence
+from trunkline.realtime.rooms import ALL_JOBS, CLIENTS, EVERYONE, Rooms, batch_room, job_room, rooms_of, user_room
 from trunkline.realtime.stream import Stream
 from trunkline.realtime.updates import Updates
 
 __all__ = [
     "ALL_JOBS",
+    "CLIENTS",
     "EVERYONE",
+    "Connected",
     "Event",
     "HistoryEntry",
+    "Presence",
     "Replayed",
     "Rooms",
     "Stream",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 from uuid import UUID
 
 
@@ -22,6 +23,8 @@ class Event:
         data: JSON text: of progress {"percentage", "message"?, ...}; of completed the result; of retrying, failed and cancelled the error
             {"type", "message", ...}; of batch_completed the counts; of what was said, that. b"null" for nothing.
         at: when it was written; it is seen when that transaction commits.
+        pace: to hearers that asked for it (Stream.subscribe): "held", progress that came too fast, which is told "late" unless it is
+            overtaken; everything else is "" and is told once.
     """
 
     tenant_id: int
@@ -37,6 +40,7 @@ class Event:
     kind: str | None = None
     user_id: str | None = None
     is_said: bool = False
+    pace: Literal["", "held", "late"] = ""
 
     @property
     def is_terminal(self) -> bool:
@@ -57,6 +61,14 @@ class TooOld:
     """Nothing is replayed, because not everything could be; `reason` is a sentence."""
 
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """Sockets of a tenant over all gateways: watchers (namespace `/jobs`), and clients that send and work (`/ws`, `/ws/raw`)."""
+
+    watchers: int
+    clients: int
 
 
 @dataclass(frozen=True, slots=True)

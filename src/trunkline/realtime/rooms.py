@@ -7,7 +7,7 @@ Called by: the doors (gateway). Knows no socket: a member is any hashable thing.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Generic, TypeVar
 from uuid import UUID
 
@@ -17,6 +17,7 @@ from trunkline.realtime.event import Event
 MOST_ROOMS = 1000
 ALL_JOBS = "all-jobs"
 EVERYONE = "everyone"  # broadcasts to a tenant; join each member of a namespace that is to hear them
+CLIENTS = "clients"  # no room: what the clients of the gateway dialect are counted under
 
 Member = TypeVar("Member")
 
@@ -68,10 +69,11 @@ def selection(rooms: Iterable[str]) -> tuple[list[UUID], list[str]] | None:
 
 
 class Rooms(Generic[Member]):
-    """Members by room and rooms by member."""
+    """Members by room and rooms by member. `changed` is called with the tenant and the name of a room that has more or fewer."""
 
     def __init__(self, most: int = MOST_ROOMS) -> None:
         self._most = most
+        self.changed: Callable[[int, str], None] = lambda _, __: None
         self._members: dict[tuple[int, str], dict[Member, None]] = {}
         self._rooms: dict[Member, set[tuple[int, str]]] = {}
 
@@ -88,6 +90,7 @@ class Rooms(Generic[Member]):
             raise RateLimited(f"this connection is in {self._most} rooms already. Leave some, or open another one.")
         rooms.add((tenant_id, room))
         self._members.setdefault((tenant_id, room), {})[member] = None
+        self.changed(tenant_id, room)
         return True
 
     def leave(self, member: Member, tenant_id: int, room: str) -> bool:
@@ -127,3 +130,4 @@ class Rooms(Generic[Member]):
         del members[member]
         if not members:
             del self._members[place]
+        self.changed(*place)

@@ -24,6 +24,7 @@ from uuid import UUID
 import structlog
 
 from trunkline.errors import TimedOut, TrunklineError
+from trunkline.realtime.calm import Calm
 from trunkline.realtime.event import Event, Replayed, TooOld
 from trunkline.realtime.offsets import UNUSABLE, Position, Snapshot
 from trunkline.realtime.rooms import selection
@@ -69,7 +70,10 @@ class Stream:
     def __init__(self, store: Store, subscribe: Subscribe, *, window_s: float = 120.0, reveal: Reveal = as_stored) -> None:
         self._store, self._subscribe, self._window_s, self._teller = store, subscribe, window_s, Teller(reveal)
         self._tenants: dict[int, _Tenant] = {}
-        self._hearers: list[tuple[Hear, Lapsed]] = []
+        self._hearers: list[Hear] = []
+        self._paced: list[Hear] = []
+        self._lapsed: list[Lapsed] = []
+        self._calm = Calm(store.settings.progress_gap_s, lambda late: self._say(self._paced, late))
         self._wake = asyncio.Event()
         self._polled_at = float("-inf")
         self._tasks: list[asyncio.Task[None]] = []
@@ -92,17 +96,28 @@ class Stream:
         for task in going:
             task.cancel()
         await asyncio.gather(*going, return_exceptions=True)
+        self._calm.stop()
 
-    def subscribe(self, hear: Hear, lapsed: Lapsed = lambda _: None) -> Callable[[], None]:
+    def subscribe(self, hear: Hear, *, paced: bool = False, lapsed: Lapsed | None = None) -> Callable[[], None]:
         """Call `hear` with each burst of one tenant, on the event loop, in order; the answer ends that. Neither call may block.
 
         Args:
+            paced: progress above TRUNKLINE_PROGRESS_RATE is marked (Event.pace): tell "held" to clients with offsets only, "late" to all others.
             lapsed: called with a tenant's id when events of it may be missing: the database, or this process, was away for longer than
                 the recovery window. Whoever listens should look at its jobs again.
         """
-        pair = (hear, lapsed)
-        self._hearers.append(pair)
-        return lambda: self._hearers.remove(pair) if pair in self._hearers else None
+        hearers = self._paced if paced else self._hearers
+        hearers.append(hear)
+        if lapsed is not None:
+            self._lapsed.append(lapsed)
+
+        def end() -> None:
+            if hear in hearers:
+                hearers.remove(hear)
+            if lapsed is not None and lapsed in self._lapsed:
+                self._lapsed.remove(lapsed)
+
+        return end
 
     def watch(self, tenant_id: int) -> Callable[[], None]:
         """Read a tenant's events from soon on (`ready` says when); the answer ends that, once, for this caller."""
@@ -262,7 +277,7 @@ class Stream:
             tenant = by_id[tenant_id]
             if tenant.place is not None and since != tenant.since:
                 log.warning("stream.lapsed", tenant_id=tenant_id)
-                self._to_all([lapsed for _, lapsed in self._hearers], tenant_id)
+                self._say(self._lapsed, tenant_id)
             tenant.since, tenant.kept_at = since, now
             if is_new and not tenant.is_settled:
                 new.append(tenant)
@@ -332,13 +347,12 @@ class Stream:
         else:
             tenant.place, tenant.is_whole, tenant.is_dirty = replace(place, seq=told[-1].seq), False, True
         if burst:
-            self._tell(burst)
+            self._say(self._hearers, burst)
+            if self._paced:
+                self._say(self._paced, self._calm.sort(burst))
 
-    def _tell(self, burst: Sequence[Event]) -> None:
-        self._to_all([hear for hear, _ in self._hearers], burst)
-
-    def _to_all(self, hearers: list[Callable[[Any], None]], said: object) -> None:
-        for hear in hearers:
+    def _say(self, hearers: Iterable[Callable[[Any], None]], said: object) -> None:
+        for hear in tuple(hearers):
             try:
                 hear(said)
             except Exception:

@@ -13,10 +13,11 @@ from uuid import UUID
 from trunkline.errors import InvalidInput, NotFound
 from trunkline.model import as_uuid
 from trunkline.model.payload import encode
-from trunkline.realtime.event import HistoryEntry
+from trunkline.realtime.event import Connected, HistoryEntry
+from trunkline.realtime.rooms import ALL_JOBS, CLIENTS, EVERYONE, job_room, user_room
 from trunkline.realtime.telling import Reveal, status_of
 from trunkline.settings import Settings
-from trunkline.store import Store, events
+from trunkline.store import Store, events, presence
 
 MOST_BYTES = 64 * 1024  # of what is said in one call, as JSON text
 MOST_HISTORY = 100
@@ -116,6 +117,28 @@ class Updates:
                 data = self._reveal(tenant_id, line.kind, [identity, *([line.source] if line.source else [])], data)
             entries.append(HistoryEntry(line.at, line.what, status_of(line.what, line.status), data.encode(), line.attempt, line.is_said))
         return entries
+
+    async def watchers(self, *, job_id: UUID | str | None = None, user_id: str | None = None, tenant: str | None = None) -> int:
+        """How many sockets follow one job, one user's jobs, or (neither given) all jobs of a tenant, over all gateways.
+
+        Some seconds old; a gateway that died stops counting within 10 s. Who follows a user's jobs because `all-jobs` means these counts there.
+        Of 10,000 rooms of a tenant in a process.
+        """
+        if job_id is not None and user_id is not None:
+            raise InvalidInput("watchers of a job or of a user: give one of the two.")
+        room = ALL_JOBS if user_id is None else user_room(_text("user_id", user_id, 500))
+        if job_id is not None:
+            room = job_room(as_uuid(job_id))
+        return (await self._present(tenant, room)).get(room, 0)
+
+    async def connected(self, *, tenant: str | None = None) -> Connected:
+        """How many sockets a tenant has over all gateways, as good as `watchers`."""
+        found = await self._present(tenant, EVERYONE, CLIENTS)
+        return Connected(found.get(EVERYONE, 0), found.get(CLIENTS, 0))
+
+    async def _present(self, tenant: str | None, *rooms: str) -> dict[str, int]:
+        store = await self._reach.open()
+        return await presence.read(store, await self._reach.known_tenant_id(tenant), rooms)
 
     async def _emit(self, job_id: UUID | str, what: str, data: Any, status: str | None, tenant: str | None, connection: Any) -> None:
         text = encode(data, what="data", max_bytes=MOST_BYTES)

@@ -1,7 +1,7 @@
 """The stored schemas of registered databases.
 
 Always true: one row per tenant and connection, the latest schema only; no URL enters this table.
-Called by: connections.cache. Calls: trunkline.save_connection_schema, trunkline.connection_schema_of.
+Called by: connections.cache. Calls: sql/functions/70_connection_schema.sql.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from trunkline.store.pool import Store
 SAVE = "select trunkline.save_connection_schema($1, $2, $3, $4, $5, $6)"
 GET = """select s.connection_id, s.fingerprint, s.schema, s.tables, s.captured_at, s.checked_at
   from trunkline.connection_schema_of($1, $2) as s"""
+BEFORE = "select s.schema, s.captured_at from trunkline.connection_schema_before($1, $2) as s"
 FINGERPRINT = "select s.fingerprint from trunkline.connection_schema_of($1, $2) as s"
 
 
@@ -42,6 +43,12 @@ async def get(store: Store, tenant_id: int, connection_id: str) -> ConnectionSch
     """The stored schema, or None when none was stored yet."""
     row = await store.fetchrow(GET, tenant_id, connection_id)
     return ConnectionSchema(*row) if row else None
+
+
+async def before(store: Store, tenant_id: int, connection_id: str) -> tuple[str, datetime] | None:
+    """The schema (JSON text) that stood there before the stored one, and when it had been stored; None: there was none."""
+    row = await store.fetchrow(BEFORE, tenant_id, connection_id)
+    return (row[0], row[1]) if row else None
 
 
 async def fingerprint_of(store: Store, tenant_id: int, connection_id: str) -> str | None:

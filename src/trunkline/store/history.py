@@ -7,9 +7,10 @@ Called by: engine.history, engine.retention, cli (doctor).
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
 from typing import NamedTuple
 
 from trunkline.store.pool import Store
@@ -22,13 +23,13 @@ OWNS = "select pg_has_role(c.relowner, 'usage') from pg_class as c where c.oid =
 SET_RETENTION = "select trunkline.set_retention($1, $2, $3::jsonb)"
 RETENTION = """select t.name, q.name, q.keep_s[1], q.keep_s[2], q.keep_s[3] from trunkline.queue as q join trunkline.tenant as t using (tenant_id)
  where q.keep_s is not null and ($1::bigint is null or q.tenant_id = $1) order by t.name, q.name limit 1000"""
-# A partitioned table is the sum of its partitions; every other table of ours stands for itself.
-TABLES = """select coalesce(p.relname, c.relname)::text, count(*) filter (where p.oid is not null), sum(pg_table_size(c.oid)), sum(pg_indexes_size(c.oid)),
-       sum(coalesce(s.n_live_tup, 0)), sum(coalesce(s.n_dead_tup, 0)), max(greatest(s.last_autovacuum, s.last_vacuum))
+# Every table of ours, and every partition by itself with the slice that it is part of.
+TABLES = """select coalesce(p.relname, c.relname)::text, case when p.oid is null then '' else ltrim(substr(c.relname, length(p.relname) + 1), '_p') end,
+       pg_table_size(c.oid), pg_indexes_size(c.oid), coalesce(s.n_live_tup, 0), coalesce(s.n_dead_tup, 0), greatest(s.last_autovacuum, s.last_vacuum)
   from pg_class as c join pg_namespace as n on n.oid = c.relnamespace
   left join pg_inherits as i on i.inhrelid = c.oid left join pg_class as p on p.oid = i.inhparent
   left join pg_stat_all_tables as s on s.relid = c.oid
- where n.nspname = $1 and c.relkind = 'r' group by 1 order by 3 desc, 1"""
+ where n.nspname = $1 and c.relkind = 'r' order by 1, 2"""
 SLICES = """select s.suffix, trunkline.id_time(s.low), trunkline.id_time(s.high), x.leaving_since from trunkline.slices() as s
   left join trunkline.slice as x on x.suffix = s.suffix"""
 OLDEST_SNAPSHOT_S = """select max(extract(epoch from clock_timestamp() - coalesce(xact_start, backend_start)))::float8 from pg_stat_activity
@@ -74,6 +75,18 @@ class TableSize(NamedTuple):
     vacuumed_at: datetime | None
 
 
+class PieceSize(NamedTuple):
+    """A table, or one slice of a partitioned one (`slice` then is its suffix); sizes in bytes, counts as the statistics have them."""
+
+    name: str
+    slice: str
+    bytes: int
+    index_bytes: int
+    live: int
+    dead: int
+    vacuumed_at: datetime | None
+
+
 class Slice(NamedTuple):
     """A slice of history by the time inside its jobs' ids."""
 
@@ -85,9 +98,15 @@ class Slice(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """How much room an installation takes; `longest_s`: the longest that any queue keeps history, if longer than the installation."""
+    """How much room an installation takes.
+
+    Attributes:
+        tables: largest first; slices_of: the same with every slice by itself.
+        longest_s: the longest that any queue keeps history, if longer than the installation.
+    """
 
     tables: tuple[TableSize, ...]
+    slices_of: tuple[PieceSize, ...]
     slices: tuple[Slice, ...]
     retention: tuple[Kept, ...]
     longest_s: float | None
@@ -140,13 +159,27 @@ async def retention(store: Store, tenant_id: int | None = None) -> list[Kept]:
 
 async def storage(store: Store) -> Storage:
     """Sizes, dead rows, slices and retention. Reads the catalog, the statistics and small tables; no history."""
+    pieces = [PieceSize(*row) for row in await store.fetch(TABLES, store.schema)]
     return Storage(
-        tables=tuple(
-            TableSize(row[0], row[1], int(row[2]), int(row[3]), int(row[4]), int(row[5]), row[6])
-            for row in await store.fetch(TABLES, store.schema)
-        ),
+        tables=tuple(sorted(_whole(pieces), key=lambda each: (-each.bytes, each.name))),
+        slices_of=tuple(pieces),
         slices=tuple(Slice(*row) for row in await store.fetch(SLICES)),
         retention=tuple(await retention(store)),
         longest_s=await store.fetchval(LONGEST_S),
         oldest_snapshot_s=await store.fetchval(OLDEST_SNAPSHOT_S),
     )
+
+
+def _whole(pieces: Sequence[PieceSize]) -> Iterator[TableSize]:
+    """A partitioned table is the sum of its partitions."""
+    for name, group in groupby(pieces, key=lambda each: each.name):
+        own = list(group)
+        yield TableSize(
+            name,
+            sum(each.slice != "" for each in own),
+            sum(each.bytes for each in own),
+            sum(each.index_bytes for each in own),
+            sum(each.live for each in own),
+            sum(each.dead for each in own),
+            max((each.vacuumed_at for each in own if each.vacuumed_at is not None), default=None),
+        )

@@ -13,7 +13,7 @@ from trunkline.store.pool import Store
 
 OPEN = "select trunkline.open_session($1, $2)"
 CLOSE = "select trunkline.close_session($1)"
-TICK = "select t.*, trunkline.schedules_due_in() from trunkline.tick($1, $2, $3, $4) as t"
+TICK = "select t.*, trunkline.schedules_due_in(), trunkline.cancels_of($1) from trunkline.tick($1, $2, $3, $4) as t"
 SLEEP_ON = "select trunkline.sleep_on($1, $2)"
 WATCH = "select trunkline.watch($1, $2)"
 PROMOTE = "select trunkline.promote($1)"
@@ -24,8 +24,21 @@ TELL = "select trunkline.tell_session($1, $2)"
 RENEW = "select trunkline.renew($1, $2)"
 
 
+class Lease(NamedTuple):
+    """Whose attempt of which job: an id is unique within its tenant only."""
+
+    tenant_id: int
+    job_id: UUID
+    attempt: int
+
+
+def lease_of(words: Sequence[str]) -> Lease | None:
+    """From "job attempt tenant", as signals and ticks say it; None without the tenant (an older function said it): the next tick tells."""
+    return Lease(int(words[2]), UUID(words[0]), int(words[1])) if len(words) > 2 else None
+
+
 class Tick(NamedTuple):
-    """Columns of sql tick(), in their order, and the answer of schedules_due_in(); see there."""
+    """Columns of sql tick(), in their order, and the answers of schedules_due_in() and cancels_of(); see there. `cancels` is for older code."""
 
     alive: bool
     ord_now: int
@@ -35,6 +48,12 @@ class Tick(NamedTuple):
     work: list[int] | None
     cancels: list[str] | None
     schedules_in_s: float | None = None
+    wanted: list[str] | None = None
+
+    @property
+    def cancelled(self) -> list[Lease]:
+        """Leases of this session that somebody wants to end."""
+        return [lease for text in self.wanted or () if (lease := lease_of(text.split(" "))) is not None]
 
 
 async def open_session(store: Store, name: str, ttl_s: float) -> int:

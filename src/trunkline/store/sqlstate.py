@@ -37,9 +37,9 @@ def translate(error: BaseException) -> errors.TrunklineError | None:
     state = getattr(error, "sqlstate", None)
     if isinstance(state, str):
         if state == "TL006":
-            return errors.QuotaExceeded(str(error).partition("\n")[0], _seconds(getattr(error, "detail", None)))
+            return errors.QuotaExceeded(_sentence(error), _seconds(getattr(error, "detail", None)))
         if state in OURS:
-            return OURS[state](str(error))
+            return OURS[state](_sentence(error))
         if state == "23514" and getattr(error, "constraint_name", None) == "lease_examined":
             return errors.Unavailable("a claim began before the first limited job of its queue was there. It is repeated.")
         if state in LATE:
@@ -59,6 +59,13 @@ def translate(error: BaseException) -> errors.TrunklineError | None:
     if isinstance(error, (asyncpg.InterfaceError, asyncpg.InternalClientError, ConnectionError, OSError)):
         return errors.Unavailable(f"the database cannot be reached ({type(error).__name__}: {error}). Try again when it is back.")
     return None
+
+
+def _sentence(error: BaseException) -> str:
+    """What was raised in SQL, and behind it what to do: drivers put detail and hint on lines of their own."""
+    message = str(error).partition("\n")[0]
+    hint = getattr(error, "hint", None) or getattr(getattr(error, "diag", None), "message_hint", None)  # asyncpg, psycopg
+    return f"{message}. {hint}" if hint else message
 
 
 def _seconds(detail: str | None) -> float | None:

@@ -28,8 +28,6 @@ KIND_TIMEOUTS = "select kind_id, name, timeout_s, seals from trunkline.kind wher
 MOVE_LEASES = "select trunkline.move_leases($1, $2, $3, $4, $5)"
 LEASED = """select job_id, attempt, failures, priority, ord, kind_id, payload, options, user_id, queue, left_s
   from trunkline.leased($1, $2, $3)"""
-CANCEL_WANTED = """select job_id, attempt from trunkline.lease
- where tenant_id = $1 and job_id = any($2) and cancel_requested_at is not null"""
 KIND_NAMES = "select kind_id, name from trunkline.kind where kind_id = any($1)"
 
 
@@ -162,8 +160,3 @@ async def leased(store: Store, tenant_id: int, session_id: int, job_ids: Sequenc
     """(as it was claimed, queue, seconds to its deadline) of those of these jobs whose lease the session has."""
     rows = await store.fetch(LEASED, tenant_id, session_id, job_ids)
     return [(Claimed._make(tuple(row)[:9]), row[9], row[10]) for row in rows]
-
-
-async def cancel_wanted(store: Store, tenant_id: int, job_ids: Sequence[UUID]) -> set[tuple[UUID, int]]:
-    """(job, attempt) of those of a tenant's running jobs that somebody wants cancelled."""
-    return {(row[0], row[1]) for row in await store.fetch(CANCEL_WANTED, tenant_id, job_ids)}

@@ -1,6 +1,6 @@
 """The messages both ends of a socket share, as typed values; camelCase outside, snake_case inside, translated here only."""
 
-from trunkline.wire.calls import CALLS, Call, decode_call, payload_text
+from trunkline.wire.calls import CALLS, Call, decode_call, encode_call, payload_text
 from trunkline.wire.frames import (
     Handshake,
     Message,
@@ -34,6 +34,7 @@ __all__ = [
     "decode_frame",
     "decode_handshake",
     "decode_watch",
+    "encode_call",
     "encode_error",
     "encode_push",
     "encode_reply",

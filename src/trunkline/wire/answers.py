@@ -9,8 +9,9 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
-from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec import UNSET, Struct, UnsetType
 
+from trunkline import model
 from trunkline.model import JobView
 
 State = Literal["created", "retry", "active", "completed", "cancelled", "failed"]
@@ -43,14 +44,40 @@ class Scheduled(Ok, frozen=True, kw_only=True):
 
 
 class ScheduleView(Struct, rename="camel", frozen=True, kw_only=True):
-    """One schedule."""
+    """One schedule of the tenant, whoever made it.
+
+    Attributes:
+        schedule_id: its name, which no other schedule of the tenant has.
+        job_name: the jobs it makes; None where a template says so.
+        cron_pattern: None for one that is due every so many seconds, or once.
+        data: payload of its jobs; null for {} or the template's own.
+        state: active, unplanned (a worker is about to compute the next time), paused, over or broken.
+    """
 
     schedule_id: str
     name: str
-    cron_pattern: str
+    job_name: str | None
+    cron_pattern: str | None
     tz: str
-    data: Raw
-    next_run_at: datetime | None = None
+    data: object
+    state: str
+    next_run_at: datetime | None
+    last_run_at: datetime | None
+
+    @classmethod
+    def of(cls, schedule: model.ScheduleView) -> ScheduleView:
+        """A schedule in the words of this dialect."""
+        return cls(
+            schedule_id=schedule.name,
+            name=schedule.name,
+            job_name=schedule.kind,
+            cron_pattern=schedule.rule.cron,
+            tz=schedule.rule.time_zone,
+            data=schedule.payload,
+            state=schedule.state,
+            next_run_at=schedule.next_run_at,
+            last_run_at=schedule.last_run_at,
+        )
 
 
 class Schedules(Ok, frozen=True, kw_only=True):
@@ -67,7 +94,7 @@ class Failed(Ok, frozen=True, kw_only=True):
 
 
 class BatchSent(Ok, frozen=True, kw_only=True):
-    """`send_batch`."""
+    """`send_batch`; `job_ids` in the order given, of a job whose key was held the holder's."""
 
     batch_id: UUID
     job_ids: list[UUID]
@@ -82,6 +109,18 @@ class BatchEnded(Ok, frozen=True, kw_only=True):
     failed: int
     cancelled: int
     done: bool
+
+    @classmethod
+    def of(cls, batch: model.BatchView) -> BatchEnded:
+        """A batch as it was counted."""
+        return cls(
+            batch_id=batch.id,
+            total=batch.total,
+            completed=batch.completed,
+            failed=batch.failed,
+            cancelled=batch.cancelled,
+            done=batch.is_done,
+        )
 
 
 class Job(Struct, rename="camel", frozen=True, kw_only=True):

@@ -196,11 +196,16 @@ class BatchJob(Struct, rename="camel", frozen=True):
 
 
 class SendBatch(Call, frozen=True):
-    """Put jobs in, all or none of them, to be awaited together."""
+    """Put jobs in, all or none of them, to be awaited together.
+
+    Attributes:
+        batch_id: a client's own, UUIDv7: with it, and an id for each job, the same call may be sent again after a lost answer.
+    """
 
     call = "send_batch"
     scopes = ("send",)
     jobs: Annotated[list[BatchJob], Meta(min_length=1, max_length=MAX_BATCH)]
+    batch_id: UUID | None = None
 
 
 class WaitForBatch(Call, frozen=True):
@@ -213,12 +218,12 @@ class WaitForBatch(Call, frozen=True):
 
 
 class GetJob(Call, frozen=True):
-    """Where a job stands."""
+    """Where a job stands; without its name whichever it has."""
 
     call = "get_job"
     scopes = ("send", "watch")
-    job_name: Name
     job_id: UUID
+    job_name: Name | None = None
 
 
 class CancelJob(Call, frozen=True):
@@ -226,8 +231,8 @@ class CancelJob(Call, frozen=True):
 
     call = "cancel_job"
     scopes = ("send",)
-    job_name: Name
     job_id: UUID
+    job_name: Name | None = None
 
 
 class GetQueueSize(Call, frozen=True):
@@ -258,6 +263,13 @@ _TYPES: tuple[type[Call], ...] = (
 )
 CALLS: dict[str, type[Call]] = {each.call: each for each in _TYPES}
 _DECODERS = {name: msgspec.json.Decoder(each) for name, each in CALLS.items()}
+_FIELDS = {
+    each: [
+        (part.name, part.encode_name, part.default if part.default_factory is msgspec.NODEFAULT else part.default_factory())
+        for part in msgspec.structs.fields(each)
+    ]
+    for each in _TYPES
+}
 
 
 def decode_call(name: str, data: Raw | bytes | str, *, is_checked: bool = False, max_bytes: int = MAX_BYTES) -> Call | Refusal:
@@ -276,6 +288,12 @@ def decode_call(name: str, data: Raw | bytes | str, *, is_checked: bool = False,
         return Refusal.of(InvalidInput(f"{name}: {in_words(error)}"))
     except TrunklineError as error:
         return Refusal.of(error)
+
+
+def encode_call(call: Call) -> dict[str, object]:
+    """The data of a call as it goes out: what is as by default is not said."""
+    given = ((name, getattr(call, attribute), default) for attribute, name, default in _FIELDS[type(call)])
+    return {name: value for name, value, default in given if value is not default and value != default}
 
 
 def in_words(error: msgspec.DecodeError) -> str:

@@ -18,6 +18,8 @@ from trunkline.wire.pushes import Push
 from trunkline.wire.refusals import Refusal
 from trunkline.wire.text import MAX_BYTES, checked
 
+RECOVERY = "recovery"  # an event that carries nothing but a recovering client's offset
+
 
 def _null() -> Raw:
     return Raw(b"null")
@@ -62,6 +64,17 @@ class Subscribed(Struct, rename="camel", frozen=True):
     success: bool
     room: str
     message: str
+
+
+class Recovery(Struct):
+    """What `auth` of a watcher says about recovery: `recovery` asks for it; a client that comes back sends the other two.
+
+    `pid` is that of the CONNECT answer; `offset` the last string that stood at the end of an event.
+    """
+
+    recovery: bool = False
+    pid: Annotated[str, Meta(max_length=100)] | None = None
+    offset: Annotated[str, Meta(max_length=4000)] | None = None
 
 
 class JobUpdate(Push, frozen=True, kw_only=True):

@@ -10,6 +10,7 @@ from trunkline.errors import Forbidden, NotFound
 from trunkline.gateway.connection import Connection
 from trunkline.gateway.dispatcher import Dispatcher
 from trunkline.gateway.services import Services
+from trunkline.gateway.waits import BatchWaits
 from trunkline.model import JobView, kind_name
 from trunkline.wire import job_options
 from trunkline.wire.calls import JobOptions
@@ -22,6 +23,7 @@ class Asked:
     connection: Connection
     services: Services
     dispatcher: Dispatcher
+    waits: BatchWaits
     reserved: frozenset[str] = frozenset()
     sizes: dict[tuple[int, str, str], tuple[float, int]] = field(default_factory=dict)  # shared: queue sizes as counted lately
 
@@ -44,13 +46,13 @@ class Asked:
             raise Forbidden("options.userId needs the scope 'admin'. Leave it out, or ask with such a token.")
         return {"user_id": principal.user_id, **job_options(options)}
 
-    async def job(self, name: str, job_id: object) -> JobView:
-        """The tenant's job of that name and id.
+    async def job(self, name: str | None, job_id: object) -> JobView:
+        """The tenant's job of that name and id; name None: of that id.
 
         Raises:
             NotFound: it is not there, is another tenant's, or has another name; all read the same.
         """
         found = await self.services.get(str(job_id), tenant=self.principal.tenant)
-        if kind_name(name) not in (found.queue, found.kind):
+        if name is not None and kind_name(name) not in (found.queue, found.kind):
             raise NotFound(f"job {job_id}: this tenant has no such job. Ids end with their job when its retention is over.")
         return found

@@ -20,7 +20,7 @@ async def get_job(asked: Asked, call: GetJob) -> Found:
         found = await asked.job(call.job_name, call.job_id)
     except NotFound:
         return Found(job=None)
-    return Found(job=Job.of(found, call.job_name))
+    return Found(job=Job.of(found, call.job_name or found.kind))
 
 
 async def cancel_job(asked: Asked, call: CancelJob) -> Cancelled:

@@ -139,6 +139,7 @@ class Upgraded:
         self._receive, self._send = environ["asgi.receive"], environ["asgi.send"]
         session = self._session
         session.end_transport = environ["asgi.scope"].get("trunkline.end")
+        session.write_through = environ["asgi.scope"].get("trunkline.write")
         session.upgrading = session.connected  # from here on, so that a second one is refused
         try:
             await self._send({"type": "websocket.accept"})
@@ -146,7 +147,7 @@ class Upgraded:
         except OSError:
             pass
         finally:
-            session.end_transport = None
+            session.end_transport = session.write_through = None
             if not session.upgraded:  # the client did not upgrade after all; polling goes on
                 session.upgrading = False
             if session.upgraded:

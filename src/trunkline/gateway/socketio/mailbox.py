@@ -38,6 +38,11 @@ class Mailbox(asyncio.Queue[Any]):
         return not self._is_over and len(self._waiting) < MOST // 2 and self._bytes < MOST_BYTES // 2
 
     @property
+    def is_awaited(self) -> bool:
+        """Whether its reader waits for the next message: whatever was put in before has gone out."""
+        return bool(self._getters) and not self._waiting  # type: ignore[attr-defined]
+
+    @property
     def is_spent(self) -> bool:
         """Whether nothing waits but the end."""
         return not self._waiting or self._waiting[0][0] is None

@@ -15,6 +15,7 @@ import engineio.packet
 import msgspec
 import socketio.packet
 from msgspec import Meta, Raw, Struct
+from websockets.frames import Frame, Opcode
 
 from trunkline.errors import InvalidInput, InvalidPayload
 from trunkline.wire import checked
@@ -61,6 +62,14 @@ class Parcel(engineio.packet.Packet):  # type: ignore[misc]
         self.encode_cache = f"4{text}"
         self.key = key
         self.size = len(text) if text.isascii() else len(text.encode())
+        self._frame: bytes | None = None
+
+    @property
+    def frame(self) -> bytes:
+        """The same as a whole WebSocket frame, made once for all its recipients: a server's frames carry no mask."""
+        if self._frame is None:
+            self._frame = Frame(Opcode.TEXT, self.encode_cache.encode()).serialize(mask=False)
+        return self._frame
 
 
 def event(namespace: str, name: str, data: Struct | Raw | str, *more: str, key: Hashable = None) -> Parcel:

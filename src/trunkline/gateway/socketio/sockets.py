@@ -20,6 +20,7 @@ from trunkline.gateway.addresses import Visit
 from trunkline.gateway.pace import Pace
 from trunkline.gateway.socketio.link import Link
 from trunkline.gateway.socketio.mailbox import Mailbox
+from trunkline.gateway.socketio.packets import Parcel
 
 RATE = 20_000.0  # frames a second
 MOST_CALLS = 256  # under way at once: past that they wait, then are refused
@@ -48,6 +49,7 @@ class Socket(AsyncSocket):  # type: ignore[misc]
         self.born_at = time.monotonic()
         self.ping_at = self.answer_by = self.over_at = float("inf")
         self.end_transport: Callable[[int, str], None] | None = None
+        self.write_through: Callable[[bytes], bool] | None = None
         self._turns = asyncio.Semaphore(MOST_CALLS)
         self._polls = self._posts = False
         self.is_over = False
@@ -64,9 +66,19 @@ class Socket(AsyncSocket):  # type: ignore[misc]
     # -- out ---------------------------------------------------------------------------------
 
     def post(self, parcel: packet.Packet) -> None:
-        """Send it when its turn comes; nothing to a session that is over."""
-        if not self.is_over:
-            self.queue.put_nowait(parcel)
+        """Send it when its turn comes, which for a client that reads is now; nothing to a session that is over."""
+        if self.is_over:
+            return
+        queue = self.queue
+        if (
+            queue.is_awaited
+            and self.upgraded
+            and self.write_through is not None
+            and isinstance(parcel, Parcel)
+            and self.write_through(parcel.frame)
+        ):
+            return
+        queue.put_nowait(parcel)
 
     async def send(self, pkt: packet.Packet) -> None:
         """As the library says it."""

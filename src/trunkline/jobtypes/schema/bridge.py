@@ -4,7 +4,7 @@ Always true: `job.progress` runs on the loop and never in the thread; the thread
 run ahead of the loop; once the job is cancelled, by flag or by its task, the next `report` raises `Stopped` there.
 The thread is a daemon and not one of the loop's pool: a server that hangs holds up neither the process's exit nor the
 name lookups that share the pool; the reader's own timeouts end it.
-Called by: schema_rebuild.
+Called by: schema_rebuild, data_export, imports, backup_connection.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from trunkline.engine import Job
 
@@ -35,7 +35,7 @@ class Bridge:
         self._loop = asyncio.get_running_loop()
         self._stopped = threading.Event()
 
-    def report(self, percent: float, message: str, *, current: int, total: int) -> None:
+    def report(self, percent: float, message: str, *, current: int | None = None, total: int | None = None) -> None:
         """Tell the job's progress from the thread and wait until the loop has taken it.
 
         Raises:
@@ -45,6 +45,11 @@ class Bridge:
         self.check()
         progress = self._job.progress(percent, message, current=current, total=total)
         asyncio.run_coroutine_threadsafe(progress, self._loop).result(LOOP_IS_GONE_S)
+
+    def keep(self, value: Any) -> None:
+        """Write the job's checkpoint from the thread; durable when this returns. Raises as `report`."""
+        self.check()
+        asyncio.run_coroutine_threadsafe(self._job.checkpoint(value), self._loop).result(LOOP_IS_GONE_S)
 
     def check(self) -> None:
         """Raise `Stopped` when the job is cancelled; cheap, callable anywhere."""

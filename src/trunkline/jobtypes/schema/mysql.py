@@ -7,10 +7,9 @@ reads that one; a URL that names none reads every database the user may see.
 from __future__ import annotations
 
 from sqlalchemy import Connection as Session
-from sqlalchemy import Engine, NullPool, column, create_engine, inspect, select, table
-from sqlalchemy.engine import make_url
+from sqlalchemy import Engine, column, inspect, select, table
 
-from trunkline.connections import Connection
+from trunkline.connections import Connection, engines
 from trunkline.jobtypes.schema.shape import Schemas, Types
 
 SYSTEM_SCHEMAS = frozenset({"information_schema", "mysql", "performance_schema", "sys"})
@@ -32,18 +31,8 @@ catalog_columns = table(
 
 
 def engine(connection: Connection) -> Engine:
-    """An engine over PyMySQL without a pool."""
-    return create_engine(
-        make_url(connection.url).set(drivername="mysql+pymysql"),
-        poolclass=NullPool,
-        connect_args={
-            "connect_timeout": CONNECT_S,
-            "read_timeout": STATEMENT_S,
-            "write_timeout": CONNECT_S,
-            "charset": "utf8mb4",
-            "init_command": "set session transaction read only",
-        },
-    )
+    """An engine for one read-only session."""
+    return engines.mysql(connection, purpose="schema-rebuild", read_only=True, statement_s=STATEMENT_S, connect_s=CONNECT_S)
 
 
 def begin(session: Session) -> None:

@@ -7,13 +7,10 @@ Timeouts are set inside the transaction, because a pooler refuses them as start 
 
 from __future__ import annotations
 
-from urllib.parse import unquote
-
 from sqlalchemy import Connection as Session
-from sqlalchemy import Engine, NullPool, and_, column, create_engine, func, select, table
-from sqlalchemy.engine import make_url
+from sqlalchemy import Engine, and_, column, func, select, table
 
-from trunkline.connections import Connection
+from trunkline.connections import Connection, engines
 from trunkline.jobtypes.schema.shape import Schemas, Types
 
 GROUP = 500  # a bulk question costs the same for one table as for many; a cancellation waits for one group
@@ -36,23 +33,8 @@ in_schema = pg_class.join(pg_namespace, pg_namespace.c.oid == pg_class.c.relname
 
 
 def engine(connection: Connection) -> Engine:
-    """An engine over psycopg 3 without a pool and without named statements, which poolers refuse."""
-    url = make_url(connection.url).set(drivername="postgresql+psycopg")
-    if url.host and "%" in url.host:  # a socket folder, percent-encoded as libpq writes it
-        url = url.set(host=unquote(url.host))
-    return create_engine(
-        url,
-        poolclass=NullPool,
-        isolation_level="REPEATABLE READ",
-        connect_args={
-            "connect_timeout": CONNECT_S,
-            "application_name": "trunkline schema-rebuild",
-            "prepare_threshold": None,
-            "keepalives_idle": 30,
-            "tcp_user_timeout": STATEMENT_S * 1000,
-        },
-        execution_options={"postgresql_readonly": True},
-    )
+    """An engine for one read-only session."""
+    return engines.postgresql(connection, purpose="schema-rebuild", read_only=True, statement_s=STATEMENT_S, connect_s=CONNECT_S)
 
 
 def begin(session: Session) -> None:

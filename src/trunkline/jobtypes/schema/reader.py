@@ -16,10 +16,10 @@ from sqlalchemy import Connection as Session
 from sqlalchemy import Engine, inspect
 from sqlalchemy.exc import DBAPIError, SAWarning, SQLAlchemyError
 
-from trunkline.connections import Connection, Dialect
-from trunkline.jobtypes.schema import failures, mysql, postgresql, sqlite
+from trunkline.connections import Connection, Dialect, failures
+from trunkline.connections.failures import Cause, cause_of, translated
+from trunkline.jobtypes.schema import mysql, postgresql, sqlite
 from trunkline.jobtypes.schema.assemble import Facts, assemble
-from trunkline.jobtypes.schema.failures import Cause, cause_of, translated
 from trunkline.jobtypes.schema.shape import Reading, Schemas, Table, TableKind, Types
 
 OnTable = Callable[[int, int, str], None]  # number from 1, how many, name
@@ -60,7 +60,7 @@ def read(connection: Connection, *, on_connected: Callable[[], None], on_table: 
             that is the default one).
     Raises:
         Fail: A person must mend something: credentials, rights, name, setup.
-        SchemaReadFailed: The same reading may succeed later.
+        ConnectionFailed: The same reading may succeed later.
     """
     # Types and indexes SQLAlchemy cannot model are no news here: the types come from the database itself.
     warnings.filterwarnings("ignore", category=SAWarning, module=r"trunkline\.jobtypes\.schema\.")

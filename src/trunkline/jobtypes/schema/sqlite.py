@@ -5,30 +5,19 @@ Always true: the file is opened with `mode=ro`, so a wrong path makes no new fil
 
 from __future__ import annotations
 
-import sqlite3
-from pathlib import Path
-from urllib.parse import quote
-
 from sqlalchemy import Connection as Session
-from sqlalchemy import Engine, NullPool, column, create_engine, func, inspect, select, table
-from sqlalchemy.engine import make_url
+from sqlalchemy import Engine, column, func, inspect, select, table
 
-from trunkline.connections import Connection
+from trunkline.connections import Connection, engines
 from trunkline.jobtypes.schema.shape import Schemas, Types
 
 GROUP = 1  # every table is a few pragmas of its own
 HAS_MATERIALIZED_VIEWS = False
-BUSY_S = 10.0
 
 
 def engine(connection: Connection) -> Engine:
     """An engine whose every connection opens the file read-only."""
-    path = quote(str(Path(make_url(connection.url).database or "").resolve()))
-    return create_engine(
-        "sqlite://",
-        creator=lambda: sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=BUSY_S),
-        poolclass=NullPool,
-    )
+    return engines.sqlite(connection, read_only=True)
 
 
 def begin(session: Session) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from trunkline.measure.roles import floors, gateways, producers, remotes, workers
+from trunkline.measure.roles import floors, gateways, listeners, producers, remotes, stock, workers
 
 Role = Callable[..., Coroutine[Any, Any, None]]  # (parent, url, **arguments)
 
@@ -18,11 +18,15 @@ ROLES: dict[str, Role] = {
     "work": workers.work,
     "answer": workers.answer,
     "hold": workers.hold,
+    "share": workers.share,
     "enqueue": producers.enqueue,
     "enqueue_single": producers.enqueue_single,
     "feed": producers.feed,
     "gateway": gateways.serve,
     "remote": remotes.remote,
+    "caller": remotes.caller,
+    "listen": listeners.listen,
+    "stock": stock.stock,
     "floor_copy": floors.copy,
     "floor_driver": floors.driver,
     "floor_work": floors.work,

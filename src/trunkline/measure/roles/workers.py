@@ -16,6 +16,7 @@ from trunkline.settings import Settings
 
 KIND = "bench"
 CONCURRENCY = 1000  # past this many no-op jobs at once, throughput does not grow
+SLOTS = 10  # of a worker that is shared
 LOOK_S = 0.005  # how exactly the end of a drain is seen: a drain takes half a second or more
 SAY_S = 0.02  # how often the parent hears how far it is
 
@@ -95,3 +96,25 @@ async def hold(parent: Parent, url: str, *, jobs: int) -> None:
         await asyncio.sleep(0.05)
     await app.close()
     parent.say("done", **tally.summary())
+
+
+async def share(parent: Parent, url: str, *, large: int) -> None:
+    """Serve every tenant with ten slots: say when each handler began, and fail whatever tenant `large` sends."""
+    app, failed = application(url), 0
+
+    @app.job(KIND, tenants="all", retry_delay=0, retry_limit=1000)
+    async def bench(job: Job) -> None:
+        nonlocal failed
+        if job.tenant_id == large:
+            failed += 1
+            raise RuntimeError("again")
+        parent.say("began", n=job.payload["n"], at=time.monotonic_ns())
+
+    await app.start_worker(concurrency=SLOTS)
+    parent.say("ready")
+    stop = asyncio.create_task(parent.expect("stop"))
+    while not stop.done():
+        parent.say("seen", at=time.monotonic(), handled=failed, recorded=0)
+        await asyncio.wait([stop], timeout=SAY_S)
+    await app.close()
+    parent.say("done")

@@ -78,15 +78,20 @@ end $$;
 
 -- Sets or clears bits of `gates` of a tenant and all its queues, present and future: 1 = limiters may apply, 2 = paused, 4 = a quota,
 -- 8 = somebody watches or did.
--- Bit 1 is never cleared: a queue may have it for limits of its own. The tenant first, as whoever makes a queue locks it.
+-- Bit 1 is cleared by clear_gates alone: a queue may have it for limits of its own. The tenant first, as whoever makes a queue locks it;
+-- then queues in the order of names, as an enqueue locks them.
 create or replace function trunkline.gate_tenant(p_tenant_id bigint, p_bits smallint, p_on boolean) returns boolean
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   v_changed boolean;
 begin
+  if p_on and p_bits & 1 <> 0 then
+    perform trunkline.hold_gates(p_tenant_id);
+  end if;
   update trunkline.tenant as t set gates = case when p_on then t.gates | p_bits else t.gates & ~p_bits end
    where t.tenant_id = p_tenant_id and (t.gates & p_bits = p_bits) <> p_on;
   v_changed := found;
+  perform from trunkline.queue as q where q.tenant_id = p_tenant_id and (q.gates & p_bits = p_bits) <> p_on order by q.name for no key update;
   update trunkline.queue as q set gates = case when p_on then q.gates | p_bits else q.gates & ~p_bits end
    where q.tenant_id = p_tenant_id and (q.gates & p_bits = p_bits) <> p_on;
   return v_changed;

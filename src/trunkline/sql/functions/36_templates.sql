@@ -24,18 +24,32 @@ begin
   perform trunkline.check_name('kind', p_kind);
   perform trunkline.check_payload(p_payload);
   perform trunkline.check_kept_options(p_options);
+  perform trunkline.check_kept(p_tenant_id, trunkline.kind_name(p_kind), p_payload, p_options);
   insert into trunkline.template as t (tenant_id, name, kind, payload, options, updated_at)
   values (p_tenant_id, p_name, trunkline.kind_name(p_kind), p_payload, jsonb_strip_nulls(p_options), trunkline.now())
       on conflict (tenant_id, name) do update
      set kind = excluded.kind, payload = excluded.payload, options = excluded.options, updated_at = excluded.updated_at;
 end $$;
 
--- False: there was none. Schedules that name it say so at their next firing.
+-- False: there was none. Refused while a schedule makes jobs of it. Locks: the template, as whoever saves such a schedule does.
 create or replace function trunkline.delete_template(p_tenant_id bigint, p_name text) returns boolean
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  v_users text[];
 begin
+  perform from trunkline.template as t where t.tenant_id = p_tenant_id and t.name = p_name for update;
+  if not found then
+    return false;
+  end if;
+  v_users := array(select s.name from trunkline.schedule as s where s.tenant_id = p_tenant_id and s.template = p_name order by s.name limit 6);
+  if v_users <> '{}' then
+    raise exception using errcode = 'TL001', message = format('template %L makes the jobs of the schedule%s %s%s: delete or change %s first', left(p_name, 80),
+      case when cardinality(v_users) > 1 then 's' else '' end,
+      (select string_agg(quote_literal(left(u, 80)), ', ') from unnest(v_users[:5]) as u), case when cardinality(v_users) > 5 then ', ...' else '' end,
+      case when cardinality(v_users) > 1 then 'them' else 'it' end);
+  end if;
   delete from trunkline.template as t where t.tenant_id = p_tenant_id and t.name = p_name;
-  return found;
+  return true;
 end $$;
 
 -- Two objects are merged field by field, `p_over` wins; anything else replaces. Values keep their text: a number that no float
@@ -63,12 +77,7 @@ begin
   if jsonb_typeof(p_options) <> 'object' then
     perform trunkline.check_options(p_options);
   end if;
-  -- An encrypted payload is one value: it takes the whole place, and nothing can be merged into it.
-  if json_typeof(p_payload) = 'object' and not trunkline.is_sealed(p_payload)
-     and exists (select from trunkline.template as t where t.tenant_id = p_tenant_id and t.name = p_name and trunkline.is_sealed(t.payload)) then
-    raise exception using errcode = 'TL002',
-      message = format('template %L has an encrypted payload, and fields cannot be merged into it: give none, or a whole one that app.privacy.seal() made', left(p_name, 80));
-  end if;
+  perform trunkline.check_mergeable(t, p_payload) from trunkline.template as t where t.tenant_id = p_tenant_id and t.name = p_name;
   select t.kind, case when trunkline.is_sealed(p_payload) then p_payload else trunkline.merged_payload(t.payload, p_payload) end, jsonb_strip_nulls(t.options || coalesce(p_options, '{}'))
     into kind, payload, options
     from trunkline.template as t where t.tenant_id = p_tenant_id and t.name = p_name;
@@ -83,3 +92,9 @@ language sql security definer set search_path = pg_catalog, pg_temp as $$
   select trunkline.enqueue(t.kind, t.payload, t.options, p_tenant)
     from trunkline.expand_template(trunkline.tenant_id(p_tenant), p_name, p_payload, p_options) as t
 $$;
+
+-- What people read: each template, and how many schedules make jobs of it.
+create or replace view trunkline.templates with (security_invoker = true) as
+select t.tenant_id, t.name, t.kind, t.payload, t.options, t.updated_at,
+       (select count(*) from trunkline.schedule as s where s.tenant_id = t.tenant_id and s.template = t.name) as schedules
+  from trunkline.template as t;

@@ -2,7 +2,7 @@
 --   select trunkline.schedule_job('nightly', 'report', '0 3 * * *', '{"path": "/all"}', '{"tz": "Europe/Berlin", "missed": "skip"}');
 --   select trunkline.schedule_job('pulse', 'ping', 'every 90 seconds');
 --   select trunkline.schedule_job('launch', 'open-shop', 'at 2027-01-31T09:00:00+01:00');
--- Lock order: the schedule's row, then whatever its jobs' enqueue takes.
+-- Lock order: the template's row, the schedule's, then whatever its jobs' enqueue takes.
 
 -- Refuses what can be refused without computing cron: the rest is found when it is planned, and stands in `error` then.
 create or replace function trunkline.check_rule(p_cron text, p_every_s float8, p_at timestamptz, p_time_zone text, p_missed text, p_missed_limit integer) returns void
@@ -38,6 +38,7 @@ declare
 begin
   perform trunkline.check_work(p_name, p_kind, p_template, p_payload, p_options);
   p_kind := trunkline.kind_name(p_kind);
+  perform trunkline.check_source(p_tenant_id, p_kind, p_template, p_payload, p_options);
   select * into v_old from trunkline.schedule as s where s.tenant_id = p_tenant_id and s.name = p_name for update;
   if p_revision is not null and p_revision is distinct from v_old.revision then
     return 'moved';

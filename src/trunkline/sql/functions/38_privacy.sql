@@ -15,8 +15,8 @@ create or replace function trunkline.must_be_sealed(p_kind text, p_payload json)
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 begin
   if not trunkline.is_sealed(p_payload) then
-    if current_setting('trunkline.accepted_before', true) = 'on' then
-      return p_payload;                      -- set by call_back alone
+    if trunkline.is_accepted() then
+      return p_payload;                      -- a callback from before its kind was encrypted
     end if;
     raise exception using errcode = 'TL009',
       message = format('kind %L is encrypted and the payload is not', left(p_kind, 80)),
@@ -49,7 +49,7 @@ begin
 end $$;
 
 -- Puts newly sealed text in the place of text that is sealed with an older key: the one exception to "a body is written once".
--- `p_what`: payload, result or checkpoint. Fenced by the old text: a value that changed meanwhile is left alone; and both must be
+-- `p_what`: payload, result, checkpoint or connection (a registered database's URL). Fenced by the old text: a value that changed meanwhile is left alone; and both must be
 -- sealed, so nothing can be decrypted or overwritten with it. Answers how many were replaced. Arrays in parallel, ids sorted by
 -- the caller, so that two rotations lock in the same order.
 create or replace function trunkline.reseal(p_tenant_id bigint, p_what text, p_job_ids uuid[], p_old text[], p_new text[]) returns integer
@@ -57,8 +57,8 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp set enab
 declare
   v_count integer;
 begin
-  if p_what is null or p_what not in ('payload', 'result', 'checkpoint') then
-    raise exception using errcode = 'TL001', message = format('what is %L: need payload, result or checkpoint', left(p_what, 80));
+  if p_what is null or p_what not in ('payload', 'result', 'checkpoint', 'connection') then
+    raise exception using errcode = 'TL001', message = format('what is %L: need payload, result, checkpoint or connection', left(p_what, 80));
   end if;
   if exists (select from unnest(p_old || p_new) as t where t is null or not trunkline.is_sealed(t::json)) then
     raise exception using errcode = 'TL001', message = 'reseal replaces sealed text by sealed text, and was given something else';
@@ -69,6 +69,9 @@ begin
   elsif p_what = 'result' then
     update trunkline.outcome as o set result = u.new::json from unnest(p_job_ids, p_old, p_new) as u (id, old, new)
      where o.tenant_id = p_tenant_id and o.job_id = u.id and o.result::text = u.old;
+  elsif p_what = 'connection' then
+    update trunkline.connection as c set sealed = u.new from unnest(p_job_ids, p_old, p_new) as u (id, old, new)
+     where c.tenant_id = p_tenant_id and c.id = u.id and c.sealed = u.old;
   else
     update trunkline.checkpoint as c set value = u.new::json from unnest(p_job_ids, p_old, p_new) as u (id, old, new)
      where c.tenant_id = p_tenant_id and c.job_id = u.id and c.value::text = u.old;

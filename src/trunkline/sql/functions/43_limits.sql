@@ -160,6 +160,9 @@ begin
      where k.key is not null and not exists (select from trunkline.ordering as o where o.tenant_id = p_tenant_id and o.job_id = k.id)
   )
   select array_agg(distinct k.queue_id) into v_queue_ids from keyed as k where coalesce(k.key, k.limit_key) is not null;
+  if v_queue_ids is not null then
+    perform trunkline.hold_gates(p_tenant_id);
+  end if;
   if exists (select from trunkline.queue as q where q.tenant_id = p_tenant_id and q.queue_id = any (v_queue_ids) and q.gates & 1 = 0) then
     perform from trunkline.queue as q where q.tenant_id = p_tenant_id and q.queue_id = any (v_queue_ids) order by q.name for no key update;
     update trunkline.queue as q set gates = q.gates | 1::smallint where q.tenant_id = p_tenant_id and q.queue_id = any (v_queue_ids) and q.gates & 1 = 0;

@@ -24,6 +24,7 @@ begin
   end loop;
   if trunkline.take_duty('limits_gone', 60, p_session_id) then
     perform trunkline.drop_idle_limiters();
+    perform trunkline.clear_gates(q.tenant_id) from (select distinct q.tenant_id from trunkline.queue as q where q.gates & 1 <> 0) as q;
   end if;
   return v_count;
 exception when others then
@@ -71,19 +72,16 @@ begin
   return v_count;
 end $$;
 
--- Limiters that nobody set and nobody uses: they are made again when they are needed. With a rate, only when its past is forgotten.
+-- Limiters that nobody set and nobody uses: they are made again when they are needed.
 create or replace function trunkline.drop_idle_limiters() returns integer
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  v_now timestamptz := trunkline.now();
   v_count integer;
 begin
   delete from trunkline.limiter as l
    where (l.tenant_id, l.limiter_id) in (
      select c.tenant_id, c.limiter_id from trunkline.limiter as c
-      where not c.is_own and c.running = 0 and c.paused_at is null and coalesce(c.blocked_until <= v_now, true) and coalesce(c.tat <= v_now, true)
-        and not exists (select from trunkline.deferred as d where d.tenant_id = c.tenant_id and d.limiter_id = c.limiter_id)
-      limit 10000 for update skip locked);
+      where not c.is_own and c.running = 0 and c.paused_at is null and trunkline.is_idle(c) limit 10000 for update skip locked);
   get diagnostics v_count = row_count;
   return v_count;
 end $$;

@@ -32,7 +32,7 @@ declare
   v_now timestamptz;
   v_count bigint;
   v_owed_us numeric;
-  v_accepted boolean := coalesce(current_setting('trunkline.accepted_before', true) = 'on', false);
+  v_accepted boolean := trunkline.is_accepted();
 begin
   if coalesce(p_new, 0) = 0 then
     return;

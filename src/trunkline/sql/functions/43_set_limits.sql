@@ -10,6 +10,7 @@ declare
 begin
   if p_scope = 'queue' then
     perform trunkline.ensure_names(p_tenant_id, array[v_name], '{}', '{0}');
+    perform trunkline.hold_gates(p_tenant_id);
     update trunkline.queue as q set gates = q.gates | 1::smallint where q.tenant_id = p_tenant_id and q.name = v_name and q.gates & 1 = 0;
     v_owner := (select q.queue_id from trunkline.queue as q where q.tenant_id = p_tenant_id and q.name = v_name);
   elsif p_scope = 'kind' then
@@ -26,6 +27,28 @@ begin
   select l.limiter_id into v_id from trunkline.limiter as l
    where l.tenant_id = p_tenant_id and l.scope = p_scope and l.owner_id = v_owner and l.name = case p_scope when 'key' then v_name else '' end;
   return v_id;
+end $$;
+
+-- The same where it is there already; null: nobody said anything about it.
+create or replace function trunkline.known_limiter(p_tenant_id bigint, p_scope text, p_name text) returns bigint
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
+begin
+  if p_scope is null or p_scope not in ('queue', 'kind', 'key') or p_name is null then
+    raise exception using errcode = 'TL001', message = format('limit on %s %L: need queue, kind or key, and a name', p_scope, left(p_name, 80));
+  end if;
+  return (select l.limiter_id from trunkline.limiter as l
+           where l.tenant_id = p_tenant_id and l.scope = p_scope and l.name = case p_scope when 'key' then p_name else '' end
+             and l.owner_id = case p_scope when 'queue' then (select q.queue_id from trunkline.queue as q where q.tenant_id = p_tenant_id and q.name = p_name)
+                                           when 'kind' then (select k.kind_id from trunkline.kind as k where k.tenant_id = p_tenant_id and k.name = trunkline.kind_name(p_name))
+                                           else 0 end);
+end $$;
+
+-- After a limiter lost what somebody had said about it: it goes where it is idle, and the gates that it kept up go down.
+create or replace function trunkline.let_limiter_go(p_tenant_id bigint, p_limiter_id bigint) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  perform trunkline.forget_limiter(p_tenant_id, p_limiter_id);
+  perform trunkline.clear_gates(p_tenant_id);
 end $$;
 
 -- Microseconds between two starts at `p_rate` starts in `p_per_s` seconds, rounded up, so that the rate is never exceeded.
@@ -97,7 +120,7 @@ end $$;
 create or replace function trunkline.remove_limit(p_tenant_id bigint, p_scope text, p_name text) returns boolean
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  v_id bigint := trunkline.limiter_of(p_tenant_id, p_scope, p_name);
+  v_id bigint := trunkline.known_limiter(p_tenant_id, p_scope, p_name);
 begin
   update trunkline.limiter as l set is_own = false, concurrency = k.concurrency, every_us = k.every_us, burst = coalesce(k.burst, 0)
     from (select 1) as one left join trunkline.kind as k on p_scope = 'kind' and k.tenant_id = p_tenant_id and k.name = trunkline.kind_name(p_name)
@@ -106,6 +129,7 @@ begin
     return false;
   end if;
   perform trunkline.refill(p_tenant_id, array[v_id]);
+  perform trunkline.let_limiter_go(p_tenant_id, v_id);
   return true;
 end $$;
 
@@ -139,13 +163,19 @@ end $$;
 create or replace function trunkline.block_key(p_tenant_id bigint, p_key text, p_until timestamptz) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  v_id bigint := trunkline.limiter_of(p_tenant_id, 'key', p_key);
+  v_id bigint := case when p_until is null then trunkline.known_limiter(p_tenant_id, 'key', p_key) else trunkline.limiter_of(p_tenant_id, 'key', p_key) end;
 begin
+  if v_id is null then
+    return;
+  end if;
   if not isfinite(p_until) then
     raise exception using errcode = 'TL001', message = 'until is infinite: need a time, or pause the key';
   end if;
   update trunkline.limiter as l set blocked_until = p_until where l.tenant_id = p_tenant_id and l.limiter_id = v_id;
   perform trunkline.reopen(p_tenant_id, v_id);
+  if p_until is null then
+    perform trunkline.let_limiter_go(p_tenant_id, v_id);
+  end if;
 end $$;
 
 -- After a time was changed: those who were given one wait in line again, and heads are chosen anew.
@@ -180,11 +210,16 @@ begin
   elsif p_scope = 'queue' then
     return trunkline.pause_queue(p_tenant_id, p_name, p_paused);
   end if;
-  v_id := trunkline.limiter_of(p_tenant_id, p_scope, p_name);
+  v_id := case when p_paused then trunkline.limiter_of(p_tenant_id, p_scope, p_name) else trunkline.known_limiter(p_tenant_id, p_scope, p_name) end;
   update trunkline.limiter as l set paused_at = case when p_paused then trunkline.now() end
    where l.tenant_id = p_tenant_id and l.limiter_id = v_id and (l.paused_at is null) = p_paused;
   v_changed := found;
-  perform trunkline.refill(p_tenant_id, array[v_id]);
+  if v_changed then
+    perform trunkline.refill(p_tenant_id, array[v_id]);
+  end if;
+  if v_changed and not p_paused then
+    perform trunkline.let_limiter_go(p_tenant_id, v_id);
+  end if;
   return v_changed;
 end $$;
 

@@ -103,14 +103,27 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   v_id uuid;
 begin
-  perform set_config('trunkline.accepted_before', 'on', true);
+  update trunkline.batch as b set calling = true where b.tenant_id = p_batch.tenant_id and b.batch_id = p_batch.batch_id;
+  perform set_config('trunkline.accepted_before', p_batch.tenant_id || ' ' || p_batch.batch_id, true);
   select e.id into v_id from trunkline.enqueue_jobs(p_batch.tenant_id, array[trunkline.new_id()], array[p_spec ->> 'kind'], array[p_spec ->> 'queue'],
     array[(p_spec ->> 'priority')::smallint], array[p_spec -> 'payload'], array[p_spec ->> 'user_id'],
     array[(coalesce((p_spec ->> 'options')::jsonb, '{}') || jsonb_build_object('batch', jsonb_build_object('id', p_batch.batch_id, 'name', p_batch.name, 'event', p_event,
       'total', p_batch.total, 'completed', p_batch.completed, 'failed', p_batch.failed, 'cancelled', p_batch.cancelled)))::json],
     array[null::timestamptz], array[null::text], array[null::text]) as e;
   perform set_config('trunkline.accepted_before', '', true);
+  update trunkline.batch as b set calling = false where b.tenant_id = p_batch.tenant_id and b.batch_id = p_batch.batch_id;
   return v_id;
+end $$;
+
+-- Whether what is being put in is such a callback. The setting only says where to look: anybody may set it, and nobody but call_back
+-- makes `calling` true, which no other transaction ever sees.
+create or replace function trunkline.is_accepted() returns boolean
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
+declare
+  v_said text := coalesce(current_setting('trunkline.accepted_before', true), '');
+begin
+  return v_said ~ '^[0-9]{1,18} [0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
+     and exists (select from trunkline.batch as b where b.tenant_id = split_part(v_said, ' ', 1)::bigint and b.batch_id = split_part(v_said, ' ', 2)::uuid and b.calling);
 end $$;
 
 -- Adds the deltas of a batch to its row, which the caller has locked; the row as it is then.

@@ -60,6 +60,13 @@ begin
   return found;
 end $$;
 
+-- "job_id attempt tenant_id" of a session's leases that somebody wants cancelled; null: none. Asked with every tick, of a nearly empty index.
+create or replace function trunkline.cancels_of(p_session_id integer) returns text[]
+language sql stable security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
+  select array_agg(l.job_id || ' ' || l.attempt || ' ' || l.tenant_id) from trunkline.lease as l
+   where l.session_id = p_session_id and l.cancel_requested_at is not null
+$$;
+
 -- The one call a process makes each second: due jobs, rescue, heartbeat, and the news it needs to go on.
 -- The heartbeat comes last, so that its row is locked for an instant only: a process whose tick takes long (it waits behind a
 -- lock, it rescues thousands) calls `renew` on the side. What fails in a duty must not cost the heartbeat: it is a warning in
@@ -70,7 +77,7 @@ end $$;
 --              xmax would not do: a transaction that runs and is the newest of all lies beyond it
 --   due_in_s   seconds until the next deferred job is due, null when there is none
 --   work       those of `p_queue_ids` with jobs behind `p_mark`
---   cancels    "job_id attempt" of this session's leases that somebody wants cancelled
+--   cancels    "job_id attempt" of this session's leases that somebody wants cancelled; for older code, as it does not say whose they are
 create or replace function trunkline.tick(
   p_session_id integer, p_ttl_s float8, p_queue_ids integer[], p_mark bigint,
   out alive boolean, out ord_now bigint, out xmin bigint, out xmax bigint, out due_in_s float8, out work integer[], out cancels text[])

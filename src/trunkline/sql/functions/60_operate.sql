@@ -65,12 +65,13 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp set enab
 declare
   v_lease record;
 begin
+  perform from trunkline.lease as l where l.tenant_id = p_tenant_id and l.job_id = any (p_job_ids) order by l.job_id for update;   -- as a report locks them
   for v_lease in
     update trunkline.lease as l set cancel_requested_at = coalesce(l.cancel_requested_at, trunkline.now())
      where l.tenant_id = p_tenant_id and l.job_id = any (p_job_ids)
     returning l.job_id, l.attempt, l.session_id
   loop
-    perform pg_notify(trunkline.channel(), 'cancel ' || v_lease.session_id || ' ' || v_lease.job_id || ' ' || v_lease.attempt);
+    perform pg_notify(trunkline.channel(), 'cancel ' || v_lease.session_id || ' ' || v_lease.job_id || ' ' || v_lease.attempt || ' ' || p_tenant_id);   -- older code reads the first three
     return next v_lease.job_id;
   end loop;
 end $$;
@@ -195,7 +196,8 @@ begin
 end $$;
 
 -- Changes the priority of jobs that have not started; they keep their place within it. Answers how many.
--- Queues before jobs, as an enqueue locks them that uses a priority for the first time.
+-- Queues before jobs, as an enqueue locks them that uses a priority for the first time; then jobs in job order, first those that wait, as
+-- cancel does.
 create or replace function trunkline.reprioritize(p_tenant_id bigint, p_job_ids uuid[], p_priority smallint) returns integer
 language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
 declare
@@ -209,6 +211,8 @@ begin
   perform trunkline.ensure_names(p_tenant_id, array_agg(q.name), '{}', array_agg(p_priority)) from trunkline.queue as q
     where q.tenant_id = p_tenant_id
       and q.queue_id in (select j.queue_id from trunkline.job as j where j.tenant_id = p_tenant_id and j.id = any (p_job_ids));
+  perform from trunkline.deferred as d where d.tenant_id = p_tenant_id and d.job_id = any (p_job_ids) order by d.job_id for update;
+  perform from trunkline.ready as r where r.tenant_id = p_tenant_id and r.job_id = any (p_job_ids) order by r.job_id for update;
   update trunkline.deferred as d set priority = p_priority where d.tenant_id = p_tenant_id and d.job_id = any (p_job_ids);
   get diagnostics v_more = row_count;
   v_count := v_more;

@@ -13,7 +13,9 @@ as $$
     select p_tenant_id, p_connection_id, p_fingerprint, p_schema, p_tables, t.now, t.now
       from (select trunkline.now()) as t (now)
     on conflict (tenant_id, connection_id) do update
-       set fingerprint = excluded.fingerprint,
+       set previous = case when c.fingerprint <> excluded.fingerprint then c.schema else c.previous end,
+           previous_at = case when c.fingerprint <> excluded.fingerprint then c.captured_at else c.previous_at end,
+           fingerprint = excluded.fingerprint,
            schema = excluded.schema,
            tables = excluded.tables,
            captured_at = excluded.captured_at,
@@ -37,4 +39,14 @@ as $$
   select c.connection_id, c.fingerprint, c.schema, c.tables, c.captured_at, c.checked_at
     from trunkline.connection_schema as c
    where (c.tenant_id, c.connection_id) = (p_tenant_id, p_connection_id);
+$$;
+
+-- The schema that stood there before the stored one, and when it had been stored; no row when there was none.
+create or replace function trunkline.connection_schema_before(p_tenant_id bigint, p_connection_id text)
+returns table (schema json, captured_at timestamptz)
+language sql stable security definer set search_path = pg_catalog, pg_temp
+as $$
+  select c.previous, c.previous_at
+    from trunkline.connection_schema as c
+   where (c.tenant_id, c.connection_id) = (p_tenant_id, p_connection_id) and c.previous is not null;
 $$;

@@ -1,6 +1,7 @@
 -- Limits as people read them. The view runs as the asker, so row-level security holds through it.
 
 -- `running` holds a slot, `promised` keeps one for a job that is in line for a worker, `waiting` is who would have more (up to 10,000).
+-- `limiter_id` null: declared by a handler and not in use; scope kind_key without a key: for each key of the kind.
 create or replace view trunkline.limits with (security_invoker = true) as
 select l.tenant_id, l.limiter_id, l.scope, q.name as queue, k.name as kind, nullif(l.name, '') as key, l.is_own,
        l.concurrency, 1000000.0::float8 / l.every_us as rate, l.burst, l.running - l.promised as running, l.promised,
@@ -9,7 +10,15 @@ select l.tenant_id, l.limiter_id, l.scope, q.name as queue, k.name as kind, null
        l.blocked_until, l.paused_at
   from trunkline.limiter as l
   left join trunkline.queue as q on l.scope in ('queue', 'ordering') and q.tenant_id = l.tenant_id and q.queue_id = l.owner_id
-  left join trunkline.kind as k on l.scope in ('kind', 'kind_key') and k.tenant_id = l.tenant_id and k.kind_id = l.owner_id;
+  left join trunkline.kind as k on l.scope in ('kind', 'kind_key') and k.tenant_id = l.tenant_id and k.kind_id = l.owner_id
+ union all          -- what a handler declares, also before the first job: its limiter is made when it is needed
+select t.tenant_id, null, b.scope, null, k.name, null, false, b.concurrency, 1000000.0::float8 / b.every_us, b.burst, 0, 0, 0, null, null, null
+  from trunkline.tenant as t
+  join trunkline.kind as k on k.tenant_id = t.tenant_id
+       or k.tenant_id = 0 and not exists (select from trunkline.kind as o where o.tenant_id = t.tenant_id and o.name = k.name)
+ cross join lateral (values ('kind', k.concurrency, k.every_us, k.burst), ('kind_key', k.key_concurrency, k.key_every_us, k.key_burst)) as b (scope, concurrency, every_us, burst)
+ where t.tenant_id <> 0 and coalesce(b.concurrency, b.every_us) is not null
+   and not (b.scope = 'kind' and exists (select from trunkline.limiter as l where l.tenant_id = t.tenant_id and l.scope = 'kind' and l.owner_id = k.kind_id));
 
 -- Why a limited job waits: the limiter in whose line it stands, or (it was given a time) the one that promised it a slot; for an
 -- ordering key also the job that everybody waits for, and how that one stands.

@@ -1,8 +1,8 @@
 """Sorts what a driver raised into what a person must mend and what time may mend.
 
 Always true: no message made here contains a password of the connection; wrong credentials, missing rights, a missing
-database and a wrong setup are final (`Fail`), everything else is worth another attempt (`SchemaReadFailed`).
-Called by: reader, schema_rebuild.
+database and a wrong setup are final (`Fail`), everything else is worth another attempt (`ConnectionFailed`).
+Called by: connections.probe, jobtypes.
 """
 
 from __future__ import annotations
@@ -11,18 +11,10 @@ import enum
 import re
 import sqlite3
 from collections.abc import Sequence
-from typing import ClassVar
 
-from trunkline.connections import Connection, variable_of
-from trunkline.errors import TrunklineError
+from trunkline.connections.registry import Connection
+from trunkline.errors import ConnectionFailed
 from trunkline.model import Fail
-
-
-class SchemaReadFailed(TrunklineError):
-    """The database could not be read this time; the same job may succeed later."""
-
-    code: ClassVar[str] = "schema_read_failed"
-    retryable: ClassVar[bool] = True
 
 
 class Cause(enum.Enum):
@@ -40,10 +32,10 @@ class Cause(enum.Enum):
 
 
 REMEDY = {
-    Cause.credentials: "Correct {variable} and retry the job.",
+    Cause.credentials: "Correct {place} and retry the job.",
     Cause.permission: "Grant the user what it lacks and retry the job.",
-    Cause.missing: "Correct the name in {variable} or create it, and retry the job.",
-    Cause.setup: "Correct {variable} or the installation and retry the job.",
+    Cause.missing: "Correct the name in {place} or create it, and retry the job.",
+    Cause.setup: "Correct {place} or the installation and retry the job.",
 }
 FINAL = frozenset(REMEDY)
 
@@ -94,6 +86,7 @@ MYSQL_CODES = {
     **dict.fromkeys((2002, 2003, 2005, 2006, 2013), Cause.unreachable),
     **dict.fromkeys((2026, 2059), Cause.setup),
 }
+MYSQL_READ_ONLY = (1290, 1792)  # a statement that would change something; PyMySQL calls it operational
 SQLITE_CODES = {
     sqlite3.SQLITE_CANTOPEN: Cause.missing,
     **dict.fromkeys((sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH), Cause.permission),
@@ -121,13 +114,24 @@ def cause_of(error: BaseException) -> Cause:
     return next((cause for cause, said in POSTGRESQL_WORDS if re.search("|".join(said), words)), Cause.other)
 
 
-def translated(error: BaseException, connection: Connection) -> Fail | SchemaReadFailed:
+def translated(error: BaseException, connection: Connection, doing: str = "read") -> Fail | ConnectionFailed:
     """The exception to raise instead of `error`, outside of its `except`, so that the driver's own text stays behind."""
     cause = cause_of(error)
-    what = f"Cannot read {connection}: {cause.value}{_detail(error, connection)}."
+    what = f"Cannot {doing} {connection}: {cause.value}{_detail(error, connection)}."
     if cause in FINAL:
-        return Fail(f"{what} {REMEDY[cause].format(variable=variable_of(connection.id))}")
-    return SchemaReadFailed(f"{what} It is tried again while attempts are left.")
+        return Fail(f"{what} {REMEDY[cause].format(place=connection.place)}")
+    return ConnectionFailed(f"{what} It is tried again while attempts are left.")
+
+
+def refused(error: BaseException, connection: Connection, doing: str) -> Fail | ConnectionFailed:
+    """As `translated`, for a statement that people wrote: what the database says about the statement itself is final."""
+    name = type(error).__name__  # SQLAlchemy's: it has sorted the drivers' own
+    raised = getattr(error, "orig", None) or error
+    is_theirs = name in ("ProgrammingError", "DataError", "IntegrityError", "NotSupportedError", "InternalError")
+    is_theirs |= bool(raised.args) and raised.args[0] in MYSQL_READ_ONLY
+    if cause_of(error) is Cause.other and (is_theirs or isinstance(raised, sqlite3.Error)):
+        return Fail(f"Cannot {doing} {connection}: the database refuses the statement{_detail(error, connection)}.")
+    return translated(error, connection, doing)
 
 
 def hidden(connection: Connection, schemas: Sequence[str]) -> Fail:

@@ -5,6 +5,7 @@
 - One further parameter named `payload` receives the whole payload, validated if it is annotated.
 - Otherwise each parameter is a field of the payload, validated by its annotation; unknown fields are refused unless there
   is a `**kwargs`.
+The same for handlers that run here (engine) and for those of remote workers (client).
 A payload that does not fit raises `Fail` with the field's name: no retry can mend it.
 """
 
@@ -20,7 +21,7 @@ import msgspec
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
 
 from trunkline.errors import InvalidInput
-from trunkline.model import Fail
+from trunkline.model.endings import Fail
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 Bind = Callable[[Any], Arguments]
@@ -81,7 +82,7 @@ def _whole(annotation: Any, kind: str) -> Callable[[str], Any]:
             try:
                 return decoder.decode(text)
             except msgspec.DecodeError as error:
-                raise Fail(f"payload of {kind!r} does not fit: {error}") from None
+                raise Fail(f"payload of {kind!r} does not fit: {_without_value(str(error))}") from None
 
         return decode_struct
     adapter: TypeAdapter[Any] = TypeAdapter(annotation)
@@ -124,6 +125,12 @@ def _decoded(kind: str) -> Callable[[str], Any]:
             raise Fail(f"payload of {kind!r} does not fit: {error}") from None
 
     return decode
+
+
+def _without_value(message: str) -> str:
+    """What msgspec says, without the one value that it repeats: errors are stored in plain text, also those of encrypted kinds."""
+    start = "Invalid enum value"
+    return f"{start} - at {message.rpartition(' - at ')[2]}" if message.startswith(start) and " - at " in message else message
 
 
 def _sentence(kind: str, error: ValidationError) -> str:

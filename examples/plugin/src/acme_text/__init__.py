@@ -1,0 +1,1 @@
+"""Job types for text. They are declared in `jobs`, which is imported only where they are switched on."""

@@ -1,0 +1,82 @@
+"""Connects to a database once and says what answered: the test before a connection is registered.
+
+Always true: at most `WITHIN_S` pass, whatever the server does; the thread that waits for one that hangs holds up nobody's exit.
+Called by: connections.service.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TypeVar
+
+from trunkline.connections.registry import Connection
+from trunkline.errors import ConnectionFailed, ConnectionUnusable, InvalidSetting
+from trunkline.model import Fail
+
+T = TypeVar("T")
+WITHIN_S = 20.0
+MISSING = "connections need the package {name}. Install trunkline[schema]."
+
+
+async def probe(connection: Connection) -> str:
+    """What answered, such as "PostgreSQL 18.1".
+
+    Raises:
+        ConnectionUnusable: credentials, rights, name or URL are wrong.
+        ConnectionFailed: it could not be reached, or did not answer in time.
+        InvalidSetting: the extra `schema` is not installed.
+    """
+    try:
+        async with asyncio.timeout(WITHIN_S):
+            return await in_thread(lambda: _ask(connection))
+    except TimeoutError:
+        raise ConnectionFailed(f"{connection} did not answer within {WITHIN_S:g} s. Check host and port, or try again.") from None
+    except Fail as refused:
+        sentence = str(refused)
+    raise ConnectionUnusable(sentence.partition(f" Correct {connection.place}")[0])
+
+
+async def in_thread(work: Callable[[], T]) -> T:
+    """The answer of blocking `work`, from a daemon thread of its own: nobody waits for one that hangs."""
+    done: Future[T] = Future()
+
+    def run() -> None:
+        if not done.set_running_or_notify_cancel():
+            return
+        try:
+            result = work()
+        except BaseException as error:  # noqa: BLE001 - it is not swallowed: whoever awaits `done` gets it
+            done.set_exception(error)
+        else:
+            done.set_result(result)
+
+    threading.Thread(target=run, name="trunkline-connection", daemon=True).start()
+    return await asyncio.wrap_future(done)
+
+
+def _ask(connection: Connection) -> str:
+    try:
+        from sqlalchemy import literal, select
+        from sqlalchemy.exc import SQLAlchemyError
+
+        from trunkline.connections.engines import engine
+        from trunkline.connections.failures import translated
+    except ImportError as error:
+        raise InvalidSetting(MISSING.format(name=error.name)) from None
+    try:
+        with engine(connection, purpose="test", read_only=True).connect() as session:
+            session.execute(select(literal(1))).scalar_one()
+            dialect = session.dialect
+            version = ".".join(str(part) for part in (dialect.server_version_info or ()) if isinstance(part, int))
+            names = {
+                "postgresql": "PostgreSQL",
+                "mysql": "MariaDB" if getattr(dialect, "is_mariadb", False) else "MySQL",
+                "sqlite": "SQLite",
+            }
+            return f"{names[connection.dialect]} {version}".strip()
+    except (SQLAlchemyError, ImportError, OSError, RuntimeError, TypeError, ValueError) as error:
+        failure = translated(error, connection, "connect to")
+    raise failure  # outside of the handler, so that the driver's words do not travel along as its context
