@@ -21,7 +21,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from trunkline.errors import TrunklineError, Unauthenticated
 from trunkline.gateway.connection import Connection
-from trunkline.gateway.gateway import GOING, Gateway
+from trunkline.gateway.gateway import COMES_BACK, Gateway
 from trunkline.gateway.pace import Pace
 from trunkline.gateway.said import Said
 from trunkline.wire import (
@@ -96,7 +96,7 @@ class RawPeer:
 
     def close(self, reason: str) -> None:
         """Say why and disconnect."""
-        self._close(COME_BACK if reason == GOING else NOT_LET_IN, reason)
+        self._close(COME_BACK if reason in COMES_BACK else NOT_LET_IN, reason)
 
     def _close(self, code: int, reason: str) -> None:
         if self._closing is None:
