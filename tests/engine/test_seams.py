@@ -10,7 +10,7 @@ from tests.engine.test_privacy import application, charging, sealed_kind
 from trunkline import Trunkline, new_job
 from trunkline.engine import Heart
 from trunkline.engine.scheduler import Scheduler
-from trunkline.errors import InvalidPayload
+from trunkline.errors import NotReadable
 from trunkline.model.family import after, parents_first
 from trunkline.settings import Settings
 from trunkline.store import schedules
@@ -78,7 +78,7 @@ async def test_fields_are_merged_into_an_encrypted_template_by_who_has_the_key(t
         card = await app.privacy.seal("charge", {"card": "4111"})
         await app.templates.save("card", "charge", card)
         async with Trunkline(settings=Settings.load({}, database_url=trunkline_url)) as keyless:
-            with pytest.raises(InvalidPayload, match="encrypted"):
+            with pytest.raises(NotReadable, match="no key"):
                 await keyless.enqueue(template="card", payload={"a": 1})
         merged = await app.enqueue(template="card", payload={"a": 1})
         job_id = await app.enqueue(template="card", payload=await app.privacy.seal("charge", {"card": "4222"}))
