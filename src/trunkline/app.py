@@ -26,6 +26,7 @@ from trunkline.engine import (
     Privacy,
     Producer,
     Prompts,
+    Records,
     Registry,
     Retention,
     Schedules,
@@ -36,23 +37,20 @@ from trunkline.engine import (
     Worker,
 )
 from trunkline.errors import InvalidInput, NotFound, WaitTimeout
+from trunkline.hosting import Hosting
 from trunkline.jobtypes import Files
 from trunkline.model import JobView, NewJob, checked_name
 from trunkline.observe.trace import traceparent
-from trunkline.realtime import Stream, Updates
+from trunkline.realtime import Updates
 from trunkline.settings import Settings
 from trunkline.store import Signals, Store, sessions
 from trunkline.store import migrate as migrations
 
 if TYPE_CHECKING:
-    from trunkline.auth import Mode
-    from trunkline.gateway import GatewayStopped
-    from trunkline.gateway.server import Server
     from trunkline.jobtypes.plugins import PlugIn
-    from trunkline.observe.scrape import Scrape
 
 
-class Trunkline(Operations, Declarations):
+class Trunkline(Operations, Declarations, Hosting):
     """An application: its handlers, and the way to its jobs.
 
     `async with Trunkline() as app:` opens and closes it; any method opens it on first use.
@@ -67,6 +65,7 @@ class Trunkline(Operations, Declarations):
         self.batches = Batches(self)
         self.flows = Flows(self)
         self.limits = Limits(self)
+        self.records = Records(self)
         self.retention = Retention(self)
         self.tenants = Tenants(self)
         self.prompts, self.files = Prompts(self), Files(self)
@@ -79,12 +78,9 @@ class Trunkline(Operations, Declarations):
         self._opening = asyncio.Lock()
         self._tenant_ids: dict[str, int] = {}
         self._signals: Signals | None = None
-        self._stream: Stream | None = None
         self._presence: tuple[Signals, Heart, Waiter] | None = None
         self._background: list[asyncio.Task[None]] = []
         self._worker: Worker | None = None
-        self._server: Server | None = None
-        self._scrape: Scrape | None = None
 
     # -- handlers ----------------------------------------------------------------
 
@@ -130,17 +126,12 @@ class Trunkline(Operations, Declarations):
 
     async def close(self) -> None:
         """Stop a worker that runs, then close every connection and the embedded server (if this process is its last user)."""
-        await self.stop_gateway()
-        if self._scrape is not None:
-            await asyncio.to_thread(self._scrape.close)
-            self._scrape = None
+        await self._close_doors()
         if self._worker is not None:
             await self.stop_worker()
         if self._producer is not None:
             await self._producer.close()
-        if self._stream is not None:
-            await self._stream.stop()
-            self._stream = None
+        await self._close_stream()
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
@@ -207,62 +198,11 @@ class Trunkline(Operations, Declarations):
             return Stopped(0, 0, 0)
         return await worker.stop(self.settings.shutdown_timeout_s if timeout_s is None else timeout_s)
 
-    async def start_metrics(self, *, host: str | None = None, port: int | None = None) -> int:
-        """Open a port where Prometheus reads this process's counters and the gauges; the port. Call it before `start_worker`, whose attempts are counted.
+    def _services(self) -> Trunkline:
+        return self
 
-        Args:
-            host, port: None: TRUNKLINE_METRICS_HOST and TRUNKLINE_METRICS_PORT, else any free port of the loopback address.
-        Raises:
-            InvalidSetting: the address cannot be used.
-        """
-        from trunkline.doors import open_scrape
-
-        if self._scrape is not None:
-            raise InvalidInput(f"this application serves metrics already, at port {self._scrape.port}.")
-        settings = self.settings
-        asked = (settings.metrics_port or 0) if port is None else port
-        await self.open()
-        self._scrape = open_scrape(self.hooks, self.gauges, host or settings.metrics_host, asked)
-        return self._scrape.port
-
-    async def start_gateway(
-        self, *, host: str | None = None, port: int | None = None, mode: Mode | None = None, shares_port: bool = False
-    ) -> Server:
-        """Open a port for remote workers and senders (extra: trunkline[server]).
-
-        Args:
-            mode: "development" or "production"; None: as TRUNKLINE_ENV says (docs/tokens.md).
-            shares_port: other processes listen on it, too (SO_REUSEPORT); then Socket.IO is spoken without polling.
-        Raises:
-            InvalidSetting: the address cannot be used, or the test token is live in production.
-        """
-        from trunkline.doors import open_gateway
-
-        if self._server is not None:
-            raise InvalidInput("this application runs a gateway already: stop it first.")
-        store, is_embedded = await self.open(), self._embedded is not None
-        self._server = await open_gateway(
-            self,
-            store,
-            self._listening(),
-            await self.stream(),
-            host=host,
-            port=port,
-            mode=mode,
-            is_embedded=is_embedded,
-            shares_port=shares_port,
-        )
-        return self._server
-
-    async def stop_gateway(self, timeout_s: float | None = None) -> GatewayStopped | None:
-        """Hand back what no worker started, let the others report, close the port; `timeout_s` None: TRUNKLINE_SHUTDOWN_TIMEOUT."""
-        server, self._server = self._server, None
-        return None if server is None else await server.stop(self.settings.shutdown_timeout_s if timeout_s is None else timeout_s)
-
-    def _is_development(self) -> bool:
-        from trunkline.auth import mode_of
-
-        return mode_of(self.settings, is_embedded=self._embedded is not None) == "development"
+    def _is_embedded(self) -> bool:
+        return self._embedded is not None
 
     def _listening(self) -> Signals:
         """The LISTEN connection, once the application is open."""
@@ -270,16 +210,6 @@ class Trunkline(Operations, Declarations):
             self._signals = Signals(self.settings)
             self._background.append(asyncio.create_task(self._signals.run()))
         return self._signals
-
-    async def stream(self) -> Stream:
-        """The reader of committed events of this process, started; see realtime.Stream."""
-        store = await self.open()
-        if self._stream is None:
-            self._stream = Stream(
-                store, self._listening().subscribe, window_s=self.settings.recovery_window_s, reveal=self.privacy.reveal_result
-            )
-        await self._stream.start()
-        return self._stream
 
     async def _present(self) -> tuple[Signals, Heart, Waiter]:
         """The session and the LISTEN connection, for a process that works or waits."""

@@ -7,7 +7,7 @@ Called by: app.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from trunkline.auth import Customers, Mode, Revocations, mode_of, prepare
@@ -16,34 +16,44 @@ from trunkline.errors import InvalidSetting
 from trunkline.gateway.services import Services
 from trunkline.jobtypes import RESERVED
 from trunkline.observe.metrics import Metrics
-from trunkline.observe.scrape import Scrape
+from trunkline.observe.scrape import Everything, Scrape
 from trunkline.realtime import CLIENTS, Presence, Stream
 from trunkline.store import Signals, Store
 
 if TYPE_CHECKING:
+    from fastapi import APIRouter, FastAPI
     from prometheus_client import CollectorRegistry, Metric
+    from starlette.types import ASGIApp
 
     from trunkline.gateway.server import Server
+    from trunkline.rest import Api
+    from trunkline.rest.services import Services as RestServices
 
 
-def open_scrape(hooks: Hooks, gauges: Gauges, host: str, port: int) -> Scrape:
-    """A port where Prometheus reads the gauges and what `Metrics` counts; where the application has no such middleware, it gets one.
-
-    Raises:
-        InvalidSetting: the address cannot be used.
-    """
+def measured(hooks: Hooks, gauges: Gauges) -> Everything:
+    """What Prometheus reads, at whichever door: the gauges, what `Metrics` counts (where the application has no such middleware, it
+    gets one), and the global registry."""
     from prometheus_client import CollectorRegistry
 
     registry = next((each.registry for each in hooks.middleware if isinstance(each, Metrics)), None)
     if registry is None:
         registry = CollectorRegistry()
         hooks.middleware.insert(0, Metrics(registry))
-    gauges.attach()
     served = CollectorRegistry()
     served.register(gauges)
     served.register(_Of(registry))
+    return Everything(served)
+
+
+def open_scrape(hooks: Hooks, gauges: Gauges, host: str, port: int) -> Scrape:
+    """A port where Prometheus reads.
+
+    Raises:
+        InvalidSetting: the address cannot be used.
+    """
+    gauges.attach()
     try:
-        return Scrape(served, host, port)
+        return Scrape(measured(hooks, gauges), host, port)
     except OSError as error:
         raise InvalidSetting(
             f"TRUNKLINE_METRICS_PORT: {host} port {port} cannot be used ({error.strerror or error}). Choose another."
@@ -73,10 +83,14 @@ async def open_gateway(
     port: int | None,
     mode: Mode | None,
     is_embedded: bool,
+    rest: ASGIApp | None = None,
     shares_port: bool = False,
 ) -> Server:
-    """A gateway that listens. Host, port and mode None: as the settings say. `shares_port`: other processes share the port.
+    """A gateway that listens. Host, port and mode None: as the settings say.
 
+    Args:
+        rest: whatever else the port answers.
+        shares_port: other processes listen on it, too.
     Raises:
         InvalidSetting: the extra is not installed, the address cannot be used, or the test token is live in production.
     """
@@ -121,9 +135,46 @@ async def open_gateway(
         host or settings.host,
         settings.port if port is None else port,
         settings,
+        rest=rest,
         presence=presence,
         is_development=mode == "development",
         shares_port=shares_port,
     )
     await server.start()
     return server
+
+
+def make_api(services: RestServices, signals: Callable[[], Signals], is_embedded: Callable[[], bool]) -> Api:
+    """The REST API of an application.
+
+    Raises:
+        InvalidSetting: the extra is not installed.
+    """
+    try:
+        from trunkline.rest import Api
+    except ModuleNotFoundError as error:
+        raise InvalidSetting(f"the API needs the package {error.name!r}. Install it: pip install 'trunkline[server]'") from error
+
+    return Api(services, lambda: signals().subscribe, is_embedded=is_embedded, reserved=RESERVED)
+
+
+def make_asgi(api: Api, hooks: Hooks, gauges: Gauges) -> FastAPI:
+    """Its ASGI application, with /metrics."""
+    from prometheus_client import generate_latest
+
+    from trunkline.rest.asgi import application
+
+    read = measured(hooks, gauges)
+
+    async def metrics() -> bytes:
+        await gauges.refresh()
+        return generate_latest(read)
+
+    return application(api, metrics)
+
+
+def make_router(api: Api) -> APIRouter:
+    """Its routes."""
+    from trunkline.rest.routes import router
+
+    return router(api)

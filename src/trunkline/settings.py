@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import ipaddress
 import os
 import re
 import warnings
@@ -35,6 +36,7 @@ ALIASES: dict[str, tuple[str, float | None]] = {
     "WEBSOCKET_PING_TIMEOUT": ("PING_TIMEOUT", 0.001),
 }
 SECRET: dict[str, Any] = {"secret": True}  # never printed: not in messages, not by `config show`, not in the repr
+DEVELOPMENT_ORIGINS = ("http://localhost:3000", "http://localhost:5173")
 UNUSED = {"PGBOSS_ARCHIVE_COMPLETED_AFTER_SECONDS": "finished jobs are never moved to an archive; TRUNKLINE_RETENTION alone decides"}
 
 
@@ -81,9 +83,9 @@ class Settings(BaseModel):
     events_kept_s: float = Field(86400.0, ge=60, le=86400, description="how long what is said about jobs stays in their history, seconds")
     trace_context: bool = Field(True, description="whether a job carries the trace of the span that enqueued it")
     env: Literal["development", "production"] | None = None
-    host: str = Field("127.0.0.1", min_length=1, max_length=255, description="address the gateway listens on")
+    host: str = Field("127.0.0.1", min_length=1, max_length=255, description="address that the gateway and the API listen on")
     port: int = Field(3000, ge=0, le=65535, description="0: any free one")
-    cors_origins: str = Field("", max_length=10_000, description="comma list of origins whose pages may connect; *: every page")
+    cors_origins: str = Field("", max_length=10_000, description="comma list of origins whose pages may connect and call; *: every page")
     ping_interval_s: float = Field(25.0, ge=0.1, le=300, description="pings to watchers of /socket.io")
     ping_timeout_s: float = Field(60.0, ge=0.1, le=300, description="... and how long an answer may take")
     websocket_only: bool = Field(False, description="whether Socket.IO is spoken over WebSockets only, without polling")
@@ -96,11 +98,16 @@ class Settings(BaseModel):
     metrics_port: int | None = Field(None, ge=0, le=65535, description="where Prometheus reads; unset: nowhere; 0: any free port")
     metrics_host: str = Field("127.0.0.1", min_length=1, max_length=255, description="address of METRICS_PORT")
     jwt_secret: str | None = Field(None, min_length=32, max_length=4096, repr=False, json_schema_extra=SECRET)
+    jwt_public_key: str | None = Field(None, min_length=1, max_length=8192, description="PEM: RS256, ES256 or EdDSA, as the key is")
+    jwt_jwks_url: str | None = Field(None, max_length=2000, description="https:// address of the identity provider's key set")
     jwt_audience: str | None = Field(None, min_length=1, max_length=500)
     jwt_issuer: str | None = Field(None, min_length=1, max_length=500)
     jwt_tenant_claim: str = Field("tenant", min_length=1, max_length=200)
     jwt_default_tenant: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")
     jwt_admin_claim: str | None = Field(None, min_length=1, max_length=200, description="name of a claim that is true, or name=value")
+    api_rate: float = Field(100.0, ge=0.1, le=1_000_000, description="requests a second of one principal; twice as many at once")
+    audit_retention_s: float = Field(365 * 86400.0, ge=86400, le=36500 * 86400.0, description="how long it is kept who did what")
+    metrics_token: str | None = Field(None, min_length=16, max_length=500, repr=False, json_schema_extra=SECRET)
     data_dir: str = Field(".trunkline", description="folder of the embedded database")
     pg_bin_dir: str | None = Field(None, description="folder with postgres, initdb and pg_ctl for the embedded database")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -121,8 +128,12 @@ class Settings(BaseModel):
                 values[field] = _checked_url(PREFIX + field.upper(), str(values[field]))
         if str(values.get("jwt_secret") or "").lstrip().startswith("-----BEGIN"):
             raise InvalidSetting(
-                "TRUNKLINE_JWT_SECRET is a PEM key, need a shared secret of 32 characters or more: users' tokens are HS256."
+                "TRUNKLINE_JWT_SECRET is a PEM key, need a shared secret of 32 characters or more. Set TRUNKLINE_JWT_PUBLIC_KEY for a public key."
             )
+        if len(given := [name for name in ("jwt_secret", "jwt_public_key", "jwt_jwks_url") if values.get(name)]) > 1:
+            raise InvalidSetting(f"{' and '.join(map(variable, given))} are set: one of them can verify users' tokens. Unset the others.")
+        if (url := values.get("jwt_jwks_url")) and not _is_safe_address(str(url)):
+            raise InvalidSetting(f"TRUNKLINE_JWT_JWKS_URL is {str(url)[:80]!r}: need https:// (http:// only for 127.0.0.1 and localhost).")
         try:
             return cls.model_validate(values)
         except ValidationError as error:
@@ -139,6 +150,17 @@ class Settings(BaseModel):
             if length != 32:
                 raise ValueError(f"key {n} is no key (32 bytes in URL-safe base64): make one with trunkline keys generate")
         return keys
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _checked_proxies(cls, proxies: str) -> str:
+        for each in _listed(proxies):
+            try:
+                ipaddress.ip_network(each)
+            except ValueError:
+                if each != "*":
+                    raise ValueError(f"{each[:80]!r} is no address and no network (10.0.0.0/8): list those of your proxies") from None
+        return proxies
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -157,8 +179,12 @@ class Settings(BaseModel):
 
     @property
     def origins(self) -> tuple[str, ...]:
-        """Origins whose pages may connect."""
-        return _listed(self.cors_origins)
+        """Origins whose pages may connect to the sockets and call the API, as browsers write them."""
+        return tuple(each.rstrip("/").lower() for each in _listed(self.cors_origins))
+
+    def origins_in(self, *, is_development: bool) -> tuple[str, ...]:
+        """The same, and in development those of the usual local servers."""
+        return (*self.origins, *(DEVELOPMENT_ORIGINS if is_development else ()))
 
     @property
     def proxies(self) -> tuple[str, ...]:
@@ -169,6 +195,11 @@ class Settings(BaseModel):
     def is_pooled(self) -> bool:
         """Whether DATABASE_URL may be a transaction pooler (a separate LISTEN_URL says so): no named statements then."""
         return self.listen_url is not None and self.listen_url != self.database_url
+
+
+def _is_safe_address(url: str) -> bool:
+    """Keys that came over the open network could be anybody's."""
+    return re.match(r"https://[^/\s]+|http://(127\.0\.0\.1|localhost|\[::1\])(:\d+)?(/|$)", url) is not None
 
 
 def _listed(text: str) -> tuple[str, ...]:

@@ -103,3 +103,23 @@ def test_every_call_event_and_code_is_on_the_protocol_page():
     words = [*CALLS, *(push.event for push in (*TO_WORKERS, *TO_TENANT)), *options]
 
     assert [] == [word for word in words if f"`{word}`" not in page]
+
+
+def test_every_route_and_code_is_on_the_rest_page():
+    """Whoever reads the page reads all of it."""
+    from trunkline import Trunkline
+    from trunkline.rest import problems
+
+    page = (ROOT / "docs/rest.md").read_text("utf-8")
+    document = Trunkline("postgresql://nobody@localhost/nothing").asgi.openapi()
+    routes = [f"{method.upper()} {path}" for path, methods in document["paths"].items() for method in methods]
+    source = "".join(path.read_text("utf-8") for path in (ROOT / "src/trunkline/rest").rglob("*.py"))
+    codes = {*re.findall(r'Refused\(\s*\d{3}, "(\w+)"', source), *problems.STATUSES} - {
+        "lease_lost",
+        "invalid_setting",
+        "wait_timeout",
+        "error",
+    }
+
+    assert [] == [route for route in routes if f"`{route}`" not in page]
+    assert set() == {code for code in codes if f"`{code}`" not in page}

@@ -8,6 +8,7 @@ from trunkline.auth.mode import Mode, is_loopback, mode_of, prepare
 from trunkline.auth.principal import SCOPES, Principal, Scope
 from trunkline.auth.revocations import Revocations
 from trunkline.auth.tokens import Tokens, token_hash
+from trunkline.store.tokens import TokenView
 
 __all__ = [
     "SCOPES",
@@ -16,6 +17,7 @@ __all__ = [
     "Principal",
     "Revocations",
     "Scope",
+    "TokenView",
     "Tokens",
     "is_loopback",
     "mode_of",

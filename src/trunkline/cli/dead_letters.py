@@ -75,6 +75,7 @@ def _table(found: list[JobView]) -> Table:
 
 
 async def _redrive(queue: str | None, kind: str | None, job_ids: list[str], limit: int, tenant: str | None, *, as_json: bool) -> None:
+    from trunkline.cli.audited import audited
     from trunkline.cli.reach import application, existing_tenant
     from trunkline.errors import NotRetryable
     from trunkline.model import as_uuid
@@ -84,7 +85,10 @@ async def _redrive(queue: str | None, kind: str | None, job_ids: list[str], limi
     async with application(as_json=as_json) as app:
         tenant_id = await existing_tenant(app, tenant)
         if wanted:
-            back = await operate.retry(app.store, tenant_id, wanted)
+            async with audited(app, tenant_id) as act:
+                back = await operate.retry(act.store, tenant_id, wanted)
+                for job_id in sorted(back):
+                    await act.note("job.retried", f"job:{job_id}")
             if left := [str(job_id) for job_id in wanted if job_id not in back]:
                 raise NotRetryable(
                     f"{show.count(len(back), 'job')} went back in line; not these, which are not failed or cancelled, "
@@ -92,7 +96,9 @@ async def _redrive(queue: str | None, kind: str | None, job_ids: list[str], limi
                 )
             count = len(back)
         else:
-            count = await operate.redrive(app.store, tenant_id, queue, kind, limit)
+            async with audited(app, tenant_id) as act:
+                count = await operate.redrive(act.store, tenant_id, queue, kind, limit)
+                await act.note("dead_letters.redrove", f"queue:{queue or '*'}", type=kind, count=count)
     if as_json:
         show.emit({"redriven": count})
     else:

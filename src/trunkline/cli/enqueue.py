@@ -112,6 +112,7 @@ async def _enqueue(
     kind: str | None, payload: Any, options: dict[str, Any], *, wait: bool, timeout_s: float | None, tenant: str | None, as_json: bool
 ) -> int:
     from trunkline.cli import documents, watch
+    from trunkline.cli.audited import audited
     from trunkline.cli.reach import application
     from trunkline.model import new_job
 
@@ -119,7 +120,10 @@ async def _enqueue(
     given = {name: value for name, value in options.items() if name != "template"}
     new_job(kind or "template", payload, **{**given, "allow_secrets": True})
     async with application(as_json=as_json) as app:
-        enqueued = await app.enqueue_checked(kind, payload, tenant=tenant, **options)
+        async with audited(app, await app.tenant_id(tenant)) as act:
+            enqueued = await app.enqueue_checked(kind, payload, tenant=tenant, connection=act.do.store.conn, **options)
+            if enqueued.created:
+                await act.note("job.created", f"job:{enqueued.id}", type=kind)
         if not as_json:
             await _hints(app, kind or (await app.get(enqueued.id, tenant=tenant)).kind, enqueued, tenant)
         if not wait:

@@ -1,4 +1,4 @@
-"""`trunkline gateway`: a port for remote workers and senders. It runs no handler itself."""
+"""`trunkline gateway`: a port for remote workers and senders; `trunkline serve`: the REST API on it, too. Neither runs a handler itself."""
 
 from __future__ import annotations
 
@@ -22,20 +22,36 @@ if TYPE_CHECKING:
     from trunkline.settings import Settings
 
 
+Host = Annotated[str | None, typer.Option(metavar="ADDRESS", help="Unset: TRUNKLINE_HOST.", show_default=False)]
+Port = Annotated[int | None, typer.Option(min=0, max=65535, help="0: any free one. Unset: TRUNKLINE_PORT.", show_default=False)]
+Workers = Annotated[
+    int, typer.Option(min=1, max=256, metavar="N", help="Processes that share the port; above 1, Socket.IO without polling.")
+]
+
+
 def gateway(
-    host: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Unset: TRUNKLINE_HOST.", show_default=False)] = None,
-    port: Annotated[int | None, typer.Option(min=0, max=65535, help="0: any free one. Unset: TRUNKLINE_PORT.", show_default=False)] = None,
-    workers: Annotated[
-        int, typer.Option(min=1, max=256, metavar="N", help="Processes that share the port; above 1, Socket.IO without polling.")
-    ] = 1,
+    host: Host = None,
+    port: Port = None,
+    workers: Workers = 1,
     metrics_port: MetricsPort = None,
     as_json: Json = False,
 ) -> None:
     """Let programs send jobs and work on them over WebSocket, with a token. Ctrl-C stops it: workers may report what they have."""
-    leave(carry_out(_serve(host, port, workers, metrics_port, as_json=as_json), as_json=as_json))
+    leave(carry_out(_serve(host, port, workers, metrics_port, api=False, as_json=as_json), as_json=as_json))
 
 
-async def _serve(host: str | None, port: int | None, workers: int, metrics_port: int | None, *, as_json: bool) -> int:
+def serve(
+    host: Host = None,
+    port: Port = None,
+    workers: Workers = 1,
+    metrics_port: MetricsPort = None,
+    as_json: Json = False,
+) -> None:
+    """Serve the REST API under /api, and the sockets of `gateway`, on one port. Ctrl-C stops it."""
+    leave(carry_out(_serve(host, port, workers, metrics_port, api=True, as_json=as_json), as_json=as_json))
+
+
+async def _serve(host: str | None, port: int | None, workers: int, metrics_port: int | None, *, api: bool, as_json: bool) -> int:
     from trunkline.cli import siblings, welcome
     from trunkline.cli.interrupts import Interrupts, Stopped
     from trunkline.cli.reach import LOG_LEVEL
@@ -53,17 +69,17 @@ async def _serve(host: str | None, port: int | None, workers: int, metrics_port:
             if workers > 1:
                 if metrics_port is not None:
                     raise InvalidInput(
-                        "--metrics-port is for one process, and --workers starts several. Start gateways one by one to scrape each."
+                        "--metrics-port is for one process, and --workers starts several. Start them one by one to scrape each."
                     )
-                return await _serve_many(app, mode, workers, interrupts, voice)
+                return await _serve_many(app, mode, workers, interrupts, voice, api=api)
             keeper = siblings.keeper()
             if keeper is None:  # siblings cannot share the port of METRICS_PORT
                 await interrupts.unless_asked(welcome.metrics(app, metrics_port, voice))
-            server = await interrupts.unless_asked(app.start_gateway(mode=mode, shares_port=keeper is not None))
+            server = await interrupts.unless_asked(app.start_gateway(mode=mode, api=api, shares_port=keeper is not None))
         except Stopped:
             voice.say("Stopped before everything was up.")
             return 130
-        voice.say(f"Gateway on {show.masked(app.settings.database_url or '')}, {mode}: {_doors(settings.host, server.port)}")
+        voice.say(f"Gateway on {show.masked(app.settings.database_url or '')}, {mode}: {_doors(settings.host, server.port, api=api)}")
         voice.event("ready", host=settings.host, port=server.port, mode=mode)
         asked: list[asyncio.Future[Any]] = [asyncio.ensure_future(interrupts.asked.wait())]
         if keeper is not None:
@@ -80,7 +96,7 @@ async def _serve(host: str | None, port: int | None, workers: int, metrics_port:
         return 1 if stopped.unflushed else 0
 
 
-async def _serve_many(app: Trunkline, mode: Mode, workers: int, interrupts: Interrupts, voice: Voice) -> int:
+async def _serve_many(app: Trunkline, mode: Mode, workers: int, interrupts: Interrupts, voice: Voice, *, api: bool) -> int:
     """Keep `workers` processes on the port until somebody asks."""
     from trunkline.auth import prepare
     from trunkline.cli.siblings import Siblings, reserve
@@ -90,10 +106,10 @@ async def _serve_many(app: Trunkline, mode: Mode, workers: int, interrupts: Inte
     with reserve(settings.host, settings.port) as held:
         port = int(held.getsockname()[1])
         environ = {"TRUNKLINE_DATABASE_URL": settings.database_url or "", "TRUNKLINE_ENV": mode}
-        kept = Siblings(workers, settings.host, port, environ)
+        kept = Siblings("serve" if api else "gateway", workers, settings.host, port, environ)
         try:
             await interrupts.unless_asked(kept.start())
-            voice.say(f"{workers} gateways on {show.masked(settings.database_url or '')}, {mode}: {_doors(settings.host, port)}")
+            voice.say(f"{workers} gateways on {show.masked(settings.database_url or '')}, {mode}: {_doors(settings.host, port, api=api)}")
             voice.event("ready", host=settings.host, port=port, mode=mode, workers=workers)
             await interrupts.asked.wait()
         finally:
@@ -105,9 +121,10 @@ async def _serve_many(app: Trunkline, mode: Mode, workers: int, interrupts: Inte
         return code
 
 
-def _doors(host: str, port: int) -> str:
+def _doors(host: str, port: int, *, api: bool) -> str:
     shown = f"[{host}]" if ":" in host else host
-    return f"http://{shown}:{port}/ws (Socket.IO), ws://{shown}:{port}/ws/raw"
+    rest = f"http://{shown}:{port}/api (described at /api/openapi.json), " if api else ""
+    return f"{rest}http://{shown}:{port}/ws (Socket.IO), ws://{shown}:{port}/ws/raw"
 
 
 async def _open(settings: Settings, stack: AsyncExitStack, voice: Voice) -> tuple[Trunkline, Mode]:

@@ -131,13 +131,18 @@ def cancel(
 
 
 async def _cancel(job_ids: list[str], reason: str, tenant: str | None, *, as_json: bool) -> dict[UUID, str]:
+    from trunkline.cli.audited import audited
     from trunkline.cli.reach import application, existing_tenant
     from trunkline.model import as_uuid
     from trunkline.store import operate
 
     wanted = [as_uuid(job_id) for job_id in job_ids]
     async with application(as_json=as_json) as app:
-        answers = await operate.cancel(app.store, await existing_tenant(app, tenant), wanted, reason)
+        tenant_id = await existing_tenant(app, tenant)
+        async with audited(app, tenant_id) as act:
+            answers = await operate.cancel(act.store, tenant_id, wanted, reason)
+            for job_id in (one for one, answer in answers.items() if answer != "terminal"):
+                await act.note("job.cancelled", f"job:{job_id}", reason=reason)
     return {job_id: answers.get(job_id, "not_found") for job_id in wanted}
 
 
@@ -148,6 +153,7 @@ def retry(job_ids: JobIds, tenant: Tenant = None, as_json: Json = False) -> None
 
 
 async def _retry(job_ids: list[str], tenant: str | None, *, as_json: bool) -> dict[UUID, str]:
+    from trunkline.cli.audited import audited
     from trunkline.cli.reach import application, existing_tenant
     from trunkline.model import as_uuid
     from trunkline.store import operate, read
@@ -155,7 +161,10 @@ async def _retry(job_ids: list[str], tenant: str | None, *, as_json: bool) -> di
     wanted = [as_uuid(job_id) for job_id in job_ids]
     async with application(as_json=as_json) as app:
         tenant_id = await existing_tenant(app, tenant)
-        back = await operate.retry(app.store, tenant_id, wanted)
+        async with audited(app, tenant_id) as act:
+            back = await operate.retry(act.store, tenant_id, wanted)
+            for job_id in sorted(back):
+                await act.note("job.retried", f"job:{job_id}")
         left = {job_id: await read.job(app.store, tenant_id, job_id) for job_id in wanted if job_id not in back}
     answers = {job_id: "queued" for job_id in wanted if job_id in back}
     return answers | {job_id: "not_found" if job is None else f"not_retryable ({job.state})" for job_id, job in left.items()}
@@ -177,13 +186,17 @@ def reschedule(
     at = run_at or datetime.now(UTC) + timedelta(seconds=delay or 0)
 
     async def work() -> dict[UUID, str]:
+        from trunkline.cli.audited import audited
         from trunkline.cli.reach import application, existing_tenant
         from trunkline.model import as_uuid
         from trunkline.store import operate
 
         identity = as_uuid(job_id)
         async with application(as_json=as_json) as app:
-            moved = await operate.reschedule(app.store, await existing_tenant(app, tenant), identity, at)
+            tenant_id = await existing_tenant(app, tenant)
+            async with audited(app, tenant_id) as act:
+                if moved := await operate.reschedule(act.store, tenant_id, identity, at):
+                    await act.note("job.rescheduled", f"job:{identity}", run_at=at)
         return {identity: "rescheduled" if moved else "not_queued"}
 
     _answer(carry_out(work(), as_json=as_json), {"rescheduled"}, as_json=as_json)
@@ -201,6 +214,7 @@ def reprioritize(
 
 
 async def _reprioritize(job_ids: list[str], priority: int, tenant: str | None, *, as_json: bool) -> dict[UUID, str]:
+    from trunkline.cli.audited import audited
     from trunkline.cli.reach import application, existing_tenant
     from trunkline.model import as_uuid
     from trunkline.store import operate
@@ -208,10 +222,14 @@ async def _reprioritize(job_ids: list[str], priority: int, tenant: str | None, *
     wanted = [as_uuid(job_id) for job_id in job_ids]
     async with application(as_json=as_json) as app:
         tenant_id = await existing_tenant(app, tenant)
-        return {
-            job_id: "reprioritized" if await operate.reprioritize(app.store, tenant_id, [job_id], priority) else "not_queued"
-            for job_id in wanted
-        }
+        answers = {}
+        for job_id in wanted:
+            async with audited(app, tenant_id) as act:
+                moved = await operate.reprioritize(act.store, tenant_id, [job_id], priority)
+                if moved:
+                    await act.note("job.reprioritized", f"job:{job_id}", priority=priority)
+            answers[job_id] = "reprioritized" if moved else "not_queued"
+        return answers
 
 
 SENTENCES = {

@@ -77,6 +77,7 @@ def _table(found: list[QueueView]) -> Table:
 
 
 async def _switch(name: str, tenant: str | None, *, paused: bool, as_json: bool) -> None:
+    from trunkline.cli.audited import audited
     from trunkline.cli.reach import application, existing_tenant, listed
     from trunkline.engine.limits import claims_over
     from trunkline.errors import NotFound
@@ -89,7 +90,9 @@ async def _switch(name: str, tenant: str | None, *, paused: bool, as_json: bool)
             near = get_close_matches(name, known, n=1)
             meant = f"Did you mean {near[0]!r}?" if near else f"There are: {listed(known)}."
             raise NotFound(f"there is no queue {show.short(name, 80)!r}. {meant}")
-        changed = await operate.pause_queue(app.store, tenant_id, name, paused)
+        async with audited(app, tenant_id) as act:
+            if changed := await operate.pause_queue(act.store, tenant_id, name, paused):
+                await act.note(f"queue.{'paused' if paused else 'resumed'}", f"queue:{name}")
         if paused:
             await claims_over(app.store, f"the queue {name!r} is paused")
     word = "paused" if paused else "running"

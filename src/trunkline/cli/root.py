@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from trunkline.cli import show
+from trunkline.cli.audit import audit
 from trunkline.cli.batches import batches
 from trunkline.cli.bench import bench
 from trunkline.cli.config import config, version
@@ -18,7 +19,7 @@ from trunkline.cli.connections import connections
 from trunkline.cli.dead_letters import dead_letters
 from trunkline.cli.doctor import doctor
 from trunkline.cli.enqueue import enqueue
-from trunkline.cli.gateway import gateway
+from trunkline.cli.gateway import gateway, serve
 from trunkline.cli.jobs import jobs
 from trunkline.cli.jobtypes import jobtypes
 from trunkline.cli.keys import keys
@@ -61,6 +62,7 @@ def _root(
 
 root.command(rich_help_panel=RUN)(up)
 root.command(rich_help_panel=RUN)(worker)
+root.command(rich_help_panel=RUN)(serve)
 root.command(rich_help_panel=RUN)(gateway)
 root.command(rich_help_panel=RUN)(migrate)
 root.command(rich_help_panel=USE)(enqueue)
@@ -74,6 +76,7 @@ root.add_typer(connections, name="connections", rich_help_panel=USE)
 root.add_typer(prompts, name="prompts", rich_help_panel=USE)
 root.add_typer(dead_letters, name="dead-letters", rich_help_panel=USE)
 root.add_typer(tokens, name="tokens", rich_help_panel=OPERATE)
+root.command(rich_help_panel=OPERATE)(audit)
 root.command(rich_help_panel=OPERATE)(doctor)
 root.add_typer(jobtypes, name="jobtypes", rich_help_panel=OPERATE)
 root.add_typer(keys, name="keys", rich_help_panel=OPERATE)

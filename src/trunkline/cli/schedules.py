@@ -74,7 +74,12 @@ def create(
     how = {"template": template, "missed": missed, "missed_limit": missed_limit, "overlap": overlap, **rule, **job_options(option or [])}
 
     async def work(app: Trunkline) -> ScheduleView:
-        return await app.schedules.create(name, kind, body, tenant=tenant, **how)
+        from trunkline.cli.audited import audited
+
+        async with audited(app, await app.tenant_id(tenant)) as act:
+            made = await act.do.schedules.create(name, kind, body, tenant=tenant, **how)
+            await act.note("schedule.saved", f"schedule:{name}", type=made.kind)
+        return made
 
     carry_out(_shown(work, tenant, as_json=as_json, makes=True), as_json=as_json)
 
@@ -189,11 +194,13 @@ def _how(firing: Firing) -> str:
 
 
 async def _switch(name: str, tenant: str | None, *, paused: bool, as_json: bool) -> None:
+    from trunkline.cli.audited import audited
     from trunkline.cli.reach import application, existing_tenant
 
-    async with application(as_json=as_json) as app:
-        await existing_tenant(app, tenant)
-        changed = await (app.schedules.pause if paused else app.schedules.resume)(name, tenant=tenant)
+    async with application(as_json=as_json) as app, audited(app, await existing_tenant(app, tenant)) as act:
+        switch = act.do.schedules.pause if paused else act.do.schedules.resume
+        if changed := await switch(name, tenant=tenant):
+            await act.note(f"schedule.{'paused' if paused else 'resumed'}", f"schedule:{name}")
     word = "paused" if paused else "active"
     if as_json:
         show.emit({"schedule": name, "paused": paused, "changed": changed})
@@ -202,13 +209,14 @@ async def _switch(name: str, tenant: str | None, *, paused: bool, as_json: bool)
 
 
 async def _delete(name: str, tenant: str | None, *, as_json: bool) -> None:
+    from trunkline.cli.audited import audited
     from trunkline.cli.reach import application, existing_tenant
     from trunkline.errors import NotFound
 
-    async with application(as_json=as_json) as app:
-        await existing_tenant(app, tenant)
-        if not await app.schedules.delete(name, tenant=tenant):
+    async with application(as_json=as_json) as app, audited(app, await existing_tenant(app, tenant)) as act:
+        if not await act.do.schedules.delete(name, tenant=tenant):
             raise NotFound(f"schedule {name[:80]!r}: this tenant has none of that name.")
+        await act.note("schedule.deleted", f"schedule:{name}")
     if as_json:
         show.emit({"schedule": name, "deleted": True})
     else:
@@ -216,11 +224,12 @@ async def _delete(name: str, tenant: str | None, *, as_json: bool) -> None:
 
 
 async def _run(name: str, tenant: str | None, *, as_json: bool) -> None:
+    from trunkline.cli.audited import audited
     from trunkline.cli.reach import application, existing_tenant
 
-    async with application(as_json=as_json) as app:
-        await existing_tenant(app, tenant)
-        job_id = await app.schedules.run_now(name, tenant=tenant)
+    async with application(as_json=as_json) as app, audited(app, await existing_tenant(app, tenant)) as act:
+        job_id = await act.do.schedules.run_now(name, tenant=tenant)
+        await act.note("schedule.run", f"schedule:{name}", job=str(job_id))
     if as_json:
         show.emit({"schedule": name, "id": job_id})
     else:

@@ -54,11 +54,11 @@ async def keeper_gone(process_id: int) -> None:
 
 
 class Siblings:
-    """`count` processes of `trunkline gateway` on one port."""
+    """`count` processes of `trunkline gateway` (or `serve`: `command`) on one port."""
 
-    def __init__(self, count: int, host: str, port: int, environ: Mapping[str, str]) -> None:
+    def __init__(self, command: str, count: int, host: str, port: int, environ: Mapping[str, str]) -> None:
         self._count = count
-        self._command = [sys.executable, "-m", "trunkline.cli", "gateway", "--host", host, "--port", str(port), "--json"]
+        self._command = [sys.executable, "-m", "trunkline.cli", command, "--host", host, "--port", str(port), "--json"]
         self._environ = {**os.environ, **environ, SIBLING_OF: str(os.getpid())}
         self._running: dict[int, asyncio.subprocess.Process] = {}
         self._kept: list[asyncio.Task[None]] = []

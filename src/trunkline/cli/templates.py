@@ -76,10 +76,13 @@ async def _list(tenant: str | None, *, as_json: bool) -> None:
 
 
 async def _save(name: str, kind: str, payload: Any, options: dict[str, Any], tenant: str | None, *, as_json: bool) -> None:
+    from trunkline.cli.audited import audited
     from trunkline.cli.reach import application
 
     async with application(as_json=as_json) as app:
-        await app.templates.save(name, kind, payload, tenant=tenant, **options)
+        async with audited(app, await app.tenant_id(tenant)) as act:
+            await act.do.templates.save(name, kind, payload, tenant=tenant, **options)
+            await act.note("template.saved", f"template:{name}", type=kind)
         _print(await app.templates.get(name, tenant=tenant), as_json=as_json)
 
 
@@ -100,13 +103,14 @@ def _print(one: TemplateView, *, as_json: bool) -> None:
 
 
 async def _delete(name: str, tenant: str | None, *, as_json: bool) -> None:
+    from trunkline.cli.audited import audited
     from trunkline.cli.reach import application, existing_tenant
     from trunkline.errors import NotFound
 
-    async with application(as_json=as_json) as app:
-        await existing_tenant(app, tenant)
-        if not await app.templates.delete(name, tenant=tenant):
+    async with application(as_json=as_json) as app, audited(app, await existing_tenant(app, tenant)) as act:
+        if not await act.do.templates.delete(name, tenant=tenant):
             raise NotFound(f"template {name[:80]!r}: this tenant has none of that name.")
+        await act.note("template.deleted", f"template:{name}")
     if as_json:
         show.emit({"template": name, "deleted": True})
     else:

@@ -84,17 +84,22 @@ async def _create(
     tenant: str | None, plain: str | None, description: str, scope: list[str] | None, expires_in_s: float | None, *, as_json: bool
 ) -> None:
     from trunkline.auth.tokens import DEFAULT_SCOPES, Tokens
+    from trunkline.cli.audited import audited
     from trunkline.cli.reach import application
 
     scopes = names(scope) if scope else DEFAULT_SCOPES
     expires_at = None if expires_in_s is None else datetime.now(UTC) + timedelta(seconds=expires_in_s)
     async with application(as_json=as_json) as app:
-        tenant_id, service = await app.tenant_id(tenant), Tokens(app.store)
+        tenant_id = await app.tenant_id(tenant)
         made: dict[str, Any] = {"tenant": tenant or app.settings.tenant, "description": description}
-        if plain is None:
-            token_id, made["token"] = await service.create(tenant_id, description=description, scopes=scopes, expires_at=expires_at)
-        else:
-            token_id = await service.import_token(tenant_id, plain, description=description, scopes=scopes, expires_at=expires_at)
+        async with audited(app, tenant_id) as act:
+            service = Tokens(act.store)
+            if plain is None:
+                token_id, made["token"] = await service.create(tenant_id, description=description, scopes=scopes, expires_at=expires_at)
+            else:
+                token_id = await service.import_token(tenant_id, plain, description=description, scopes=scopes, expires_at=expires_at)
+            what = "token.created" if plain is None else "token.imported"
+            await act.note(what, f"token:{token_id}", scopes=sorted(scopes), description=description)
     if as_json:
         show.emit({"id": token_id, **made})
     elif plain is None:
@@ -132,10 +137,14 @@ async def _show(token: str, tenant: str | None, *, as_json: bool) -> None:
 
 async def _deactivate(token: str, tenant: str | None, *, as_json: bool) -> None:
     from trunkline.auth import Tokens
+    from trunkline.cli.audited import audited
     from trunkline.cli.reach import application, existing_tenant
 
     async with application(as_json=as_json) as app:
-        changed = await Tokens(app.store).deactivate(await existing_tenant(app, tenant), token)
+        tenant_id = await existing_tenant(app, tenant)
+        async with audited(app, tenant_id) as act:
+            if changed := await Tokens(act.store).deactivate(tenant_id, token):
+                await act.note("token.deactivated", f"token:{token}")
     if as_json:
         show.emit({"id": token, "active": False, "changed": changed})
     else:

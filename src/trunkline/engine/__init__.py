@@ -1,5 +1,6 @@
 """Moves jobs: gather enqueues, claim to capacity, run, ack in batches, keep leases, do the periodic duties."""
 
+from trunkline.engine.acts import Act, acting
 from trunkline.engine.batches import Batches, BatchSent, OpenBatch
 from trunkline.engine.context import Job, current_job
 from trunkline.engine.declarations import Declarations
@@ -14,6 +15,7 @@ from trunkline.engine.privacy import Privacy
 from trunkline.engine.producer import Enqueued, Producer
 from trunkline.engine.prompts import Prompts
 from trunkline.engine.reach import Reach
+from trunkline.engine.records import Records
 from trunkline.engine.remote import Desk, RemoteWork
 from trunkline.engine.retention import Retention
 from trunkline.engine.schedules import Schedules
@@ -27,6 +29,7 @@ from trunkline.store.work import Settled
 
 __all__ = [
     "EVENTS",
+    "Act",
     "BatchSent",
     "Batches",
     "Declarations",
@@ -47,6 +50,7 @@ __all__ = [
     "Producer",
     "Prompts",
     "Reach",
+    "Records",
     "Registry",
     "RemoteWork",
     "Retention",
@@ -59,6 +63,7 @@ __all__ = [
     "Vault",
     "Waiter",
     "Worker",
+    "acting",
     "current_job",
     "make_handler",
 ]

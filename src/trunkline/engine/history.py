@@ -14,7 +14,7 @@ from collections.abc import Callable
 import structlog
 
 from trunkline.errors import TrunklineError
-from trunkline.store import Store, history
+from trunkline.store import Store, history, requests
 
 EVERY_S = 60.0
 SWEEP_S = 2.0  # of each minute; some hundred thousand jobs (docs/decisions/0010)
@@ -40,6 +40,9 @@ class History:
     async def round(self) -> None:
         """What is due, unless somebody else does it."""
         settings = self._store.settings
+        answers, acts = await requests.sweep(self._store, self._session_id(), settings.audit_retention_s)
+        if answers or acts:
+            log.info("requests.swept", answers=answers, audit_rows=acts)
         begun = await history.begin(self._store, self._session_id(), settings.retention_s, settings.partition_days)
         if begun is None:
             return

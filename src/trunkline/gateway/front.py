@@ -1,6 +1,7 @@
-"""Which door a request comes to: `/ws/raw`, `/ws`, `/socket.io`, the document of these; everything else is not found.
+"""Which door a request comes to: `/ws/raw`, `/ws`, `/socket.io`, the document of these; everything else is the API's, or not found.
 
-Always true: `/ws/raw` is looked at before `/ws`; a foreign page's request is refused before anything of it is read.
+Always true: `/ws/raw` is looked at before `/ws`; a foreign page's request to a socket is refused before anything of it is read;
+what browsers are told about the API by its CORS headers follows the same list (Settings.origins_in).
 Called by: server.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from starlette.types import ASGIApp
 from starlette.websockets import WebSocket
 
 from trunkline.gateway.addresses import Addresses
@@ -22,15 +24,20 @@ from trunkline.wire.asyncapi import served
 class Front:
     """The ASGI application. `socketio` is by path, without a slash at its end."""
 
-    def __init__(self, gateway: Gateway, addresses: Addresses, origins: Origins, socketio: dict[str, SocketIo]) -> None:
-        self._gateway, self._addresses, self._origins, self._socketio = gateway, addresses, origins, socketio
+    def __init__(
+        self, gateway: Gateway, addresses: Addresses, origins: Origins, socketio: dict[str, SocketIo], rest: ASGIApp | None = None
+    ) -> None:
+        """`rest`: what answers every HTTP path that no socket has."""
+        self._gateway, self._addresses, self._origins, self._socketio, self._rest = gateway, addresses, origins, socketio, rest
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """One request or WebSocket."""
         if scope["type"] not in ("http", "websocket"):
             return
         path = scope["path"].removesuffix("/")
-        if not self._origins.allows_scope(scope):
+        if self._rest is not None and scope["type"] == "http" and path not in self._socketio:
+            await self._rest(scope, receive, send)
+        elif not self._origins.allows_scope(scope):
             await refuse(scope, send, 403, "this origin is not allowed. List it in TRUNKLINE_CORS_ORIGINS.")
         elif path == "/ws/raw" and scope["type"] == "websocket":
             await self._raw(scope, receive, send)

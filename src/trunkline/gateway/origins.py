@@ -10,14 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-DEVELOPMENT = ("http://localhost:3000", "http://localhost:5173")
-
 
 class Origins:
-    """Those that are listed (CORS_ORIGINS); `*` is everybody."""
+    """Those that are listed (Settings.origins_in); `*` is everybody."""
 
     def __init__(self, listed: Iterable[str]) -> None:
-        self._listed = frozenset(each.rstrip("/").lower() for each in listed)
+        self._listed = frozenset(listed)
 
     def allows(self, origin: str | None, host: str | None) -> bool:
         """Whether a request with this Origin, sent to `host`, is heard. A proxy may have ended TLS, so either scheme is our own."""

@@ -1,4 +1,4 @@
-"""The gateway's sockets on a port: uvicorn for HTTP and WebSocket, Socket.IO and the plain WebSocket behind it.
+"""The gateway's sockets on a port: uvicorn for HTTP and WebSocket, Socket.IO, the plain WebSocket and the API behind it.
 
 Always true: a frame larger than MAX_BYTES never reaches us; a socket whose client does not answer a ping within 5 s is closed;
 nothing is compressed (it costs up to 300 KB a socket); nobody's word about an address is believed but TRUSTED_PROXIES'.
@@ -14,13 +14,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from trunkline.errors import InvalidSetting
 from trunkline.gateway.addresses import Addresses
 from trunkline.gateway.dialect import GatewayDialect
 from trunkline.gateway.front import Front
 from trunkline.gateway.gateway import Gateway, GatewayStopped
-from trunkline.gateway.origins import DEVELOPMENT, Origins
+from trunkline.gateway.origins import Origins
 from trunkline.gateway.protocols import Http, WebSockets
 from trunkline.gateway.socketio.server import Server as SocketIo
 from trunkline.gateway.watching import JobsDialect
@@ -32,11 +33,11 @@ PING_S = 5.0
 
 
 def applications(
-    gateway: Gateway, jobs: JobsDialect, settings: Settings, *, is_development: bool, websocket_only: bool
+    gateway: Gateway, jobs: JobsDialect, settings: Settings, *, is_development: bool, websocket_only: bool, rest: ASGIApp | None = None
 ) -> tuple[Front, dict[str, SocketIo]]:
     """The ASGI application, and the Socket.IO servers in it by path."""
     addresses = Addresses(settings.address_connections, settings.address_unknown, settings.address_connect_rate)
-    origins = Origins([*settings.origins, *(DEVELOPMENT if is_development else ())])
+    origins = Origins(settings.origins_in(is_development=is_development))
     socketio = {
         "/ws": SocketIo(
             {"/": GatewayDialect(gateway)},
@@ -55,7 +56,7 @@ def applications(
             websocket_only=websocket_only,
         ),
     }
-    return Front(gateway, addresses, origins, socketio), socketio
+    return Front(gateway, addresses, origins, socketio, rest), socketio
 
 
 class _Quiet(uvicorn.Server):
@@ -77,15 +78,17 @@ class Server:
         port: int,
         settings: Settings,
         *,
+        rest: ASGIApp | None = None,
         presence: Presence | None = None,
         is_development: bool = False,
         shares_port: bool = False,
     ) -> None:
+        """`rest`: answers every HTTP path that no socket has; None: there is nothing."""
         self.gateway, self.jobs, self.presence = gateway, jobs, presence
         self._host, self._port, self._settings = host, port, settings
         self._shares_port = shares_port
         self._front, self.socketio = applications(
-            gateway, jobs, settings, is_development=is_development, websocket_only=settings.websocket_only or shares_port
+            gateway, jobs, settings, is_development=is_development, websocket_only=settings.websocket_only or shares_port, rest=rest
         )
         self._server: _Quiet | None = None
         self._task: asyncio.Task[None] | None = None
@@ -105,6 +108,9 @@ class Server:
             raise InvalidSetting(
                 f"cannot listen on {self._host} port {self._port}: {error.strerror}. Set TRUNKLINE_HOST or TRUNKLINE_PORT."
             ) from None
+        # Accepted sockets inherit it. asyncio leaves it out for sockets made without naming their protocol, and then an answer in two
+        # writes waits for the client's delayed acknowledgement: 40 ms a request.
+        bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.port = bound.getsockname()[1]
         try:
             await self.gateway.start()

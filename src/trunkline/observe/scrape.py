@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Everything:
-    """What is served: the registry of the application, then the global one, where libraries and Python itself keep theirs."""
+    """What is read at any door: the registry of the application, then the global one, where libraries and Python itself keep theirs."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
@@ -35,11 +35,11 @@ class Everything:
 class Scrape:
     """A listening port; `close` ends it."""
 
-    def __init__(self, registry: CollectorRegistry, host: str, port: int) -> None:
+    def __init__(self, read: Everything, host: str, port: int) -> None:
         """OSError: the address cannot be used."""
         from prometheus_client import start_http_server
 
-        started: tuple[Any, threading.Thread] = start_http_server(port, host, Everything(registry))
+        started: tuple[Any, threading.Thread] = start_http_server(port, host, read)
         self._server: WSGIServer = started[0]
         self._thread = started[1]
         self.port: int = self._server.server_port

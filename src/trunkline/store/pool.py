@@ -42,6 +42,7 @@ class Store:
         self.schema = schema
         self.settings = settings
         self._held = Held(lambda: self._take(pool), lambda conn: _give_back(pool, conn))
+        self.acts = asyncio.Semaphore(max(settings.pool_max // 2, 1))  # who holds a connection and may need a second one (store.bound)
         self.sql = cache(lambda text: sql.render(text, schema))  # texts are constants of our modules: bounded
 
     @classmethod

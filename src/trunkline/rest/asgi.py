@@ -1,0 +1,115 @@
+"""The whole ASGI application: the routes, health for load balancers, /metrics, CORS, and the OpenAPI document.
+
+Called by: doors.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import Any
+
+import msgspec
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+
+from trunkline.errors import TrunklineError
+from trunkline.rest.api import Api
+from trunkline.rest.problems import problem, refusal
+from trunkline.rest.route import finished
+from trunkline.rest.routes import router
+
+DESCRIPTION = "A PostgreSQL-native job platform. Every refusal is RFC 9457 problem+json with a stable `code`."
+EXPOSED = ["ETag", "Retry-After", "Idempotent-Replayed"]
+
+
+def application(api: Api, metrics: Callable[[], Awaitable[bytes]]) -> FastAPI:
+    """An application of its own. It opens the services with the first request, or at its start where it has one.
+
+    `metrics`: what Prometheus reads.
+    """
+
+    @asynccontextmanager
+    async def alive(_: FastAPI) -> AsyncIterator[None]:
+        await api.ready()
+        yield
+        await api.close()
+
+    app = FastAPI(
+        title="Trunkline",
+        version=version("trunkline"),
+        description=DESCRIPTION,
+        openapi_url="/api/openapi.json",
+        docs_url=None,  # they would load scripts from elsewhere
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=alive,
+        exception_handlers={HTTPException: _refuse, Exception: _refuse},
+    )
+    app.include_router(router(api))
+    _add_roots(app, api, metrics)
+    app.openapi = lambda: document(app)  # type: ignore[method-assign]
+    if origins := api.settings.origins_in(is_development=api.mode == "development"):
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=["GET", "POST", "PATCH", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "If-None-Match"],
+            expose_headers=EXPOSED,
+            max_age=600,
+        )
+    return app
+
+
+async def _refuse(request: Request, error: Exception) -> Response:
+    return finished(request, refusal(error, request))
+
+
+def _add_roots(app: FastAPI, api: Api, read: Callable[[], Awaitable[bytes]]) -> None:
+    async def healthz(request: Request) -> Response:
+        return finished(request, Response(b'{"status":"ok"}', media_type="application/json", headers={"Cache-Control": "no-store"}))
+
+    async def readyz(request: Request) -> Response:
+        try:
+            await api.ready()
+            await api.services.records.ping()
+        except TrunklineError as error:
+            return finished(request, refusal(error, request))
+        return finished(request, Response(b'{"status":"ready"}', media_type="application/json", headers={"Cache-Control": "no-store"}))
+
+    async def metrics(request: Request) -> Response:
+        if not _may_scrape(api, request):
+            return finished(request, problem(404, "not_found", "there is nothing at this address."))
+        from prometheus_client import CONTENT_TYPE_LATEST
+
+        return finished(request, Response(await read(), headers={"Content-Type": CONTENT_TYPE_LATEST, "Cache-Control": "no-store"}))
+
+    roots: dict[str, Callable[[Request], Any]] = {"/healthz": healthz, "/readyz": readyz, "/metrics": metrics}
+    for path, endpoint in roots.items():
+        app.add_route(path, endpoint, methods=["GET"], include_in_schema=False)
+
+
+def _may_scrape(api: Api, request: Request) -> bool:
+    """Metrics are of all tenants: in production only for whoever has the token that was set for it."""
+    token = api.settings.metrics_token
+    if token is None:
+        return api.mode == "development"
+    return hmac.compare_digest(request.headers.get("authorization", "").encode(), f"Bearer {token}".encode())
+
+
+def document(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document."""
+    if app.openapi_schema is None:
+        made = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+        made.setdefault("components", {})["securitySchemes"] = {
+            "bearer": {"type": "http", "scheme": "bearer", "description": "A customer token, or a user's JWT."}
+        }
+        made["components"].pop("schemas", None)  # FastAPI's own form of a validation error, which nobody is sent
+        app.openapi_schema = msgspec.to_builtins(made)
+    return app.openapi_schema
