@@ -224,7 +224,7 @@ async def test_no_more_is_read_ahead_than_a_piece(app, queue):
     assert 2000 == await queue.count("job")  # two pieces, each its own transaction
 
 
-@pytest.mark.parametrize("sql", ["begin_copy", "trunkline.wake", "COMMIT"])
+@pytest.mark.parametrize("sql", ["begin_copy", "end_copy", "COMMIT"])
 @pytest.mark.parametrize("when", ["before", "after"])
 async def test_a_copy_of_a_generator_whose_connection_is_cut_exists_once(far, proxy, queue, sql, when):
     """What was read is kept until it is known to be written; what was not goes on."""

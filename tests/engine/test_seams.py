@@ -10,8 +10,9 @@ from tests.engine.test_privacy import application, charging, sealed_kind
 from trunkline import Trunkline, new_job
 from trunkline.engine import Heart
 from trunkline.engine.scheduler import Scheduler
-from trunkline.errors import InvalidPayload
+from trunkline.errors import NotReadable
 from trunkline.model.family import after, parents_first
+from trunkline.settings import Settings
 from trunkline.store import schedules
 from trunkline.testing import DatabaseClock
 
@@ -69,15 +70,18 @@ def test_jobs_that_stand_behind_their_parents_keep_their_order():
     assert [0, 1, 2] == parents_first([a, b, c])
 
 
-async def test_nothing_is_merged_into_a_template_that_is_encrypted(trunkline_url):
-    """Neither opens any more. What comes encrypted itself takes the whole place."""
+async def test_fields_are_merged_into_an_encrypted_template_by_who_has_the_key(trunkline_url):
+    """Whoever has not is refused. What comes encrypted itself takes the whole place."""
     async with application(trunkline_url) as app:
         charging(app)
         await sealed_kind(app)
         card = await app.privacy.seal("charge", {"card": "4111"})
         await app.templates.save("card", "charge", card)
-        with pytest.raises(InvalidPayload, match="encrypted"):
-            await app.enqueue(template="card", payload={"a": 1})
+        async with Trunkline(settings=Settings.load({}, database_url=trunkline_url)) as keyless:
+            with pytest.raises(NotReadable, match="no key"):
+                await keyless.enqueue(template="card", payload={"a": 1})
+        merged = await app.enqueue(template="card", payload={"a": 1})
         job_id = await app.enqueue(template="card", payload=await app.privacy.seal("charge", {"card": "4222"}))
 
+        assert {"card": "4111", "a": 1} == (await app.get(merged)).payload
         assert {"card": "4222"} == (await app.get(job_id)).payload

@@ -102,6 +102,14 @@ class Children:
         """Start a sender; flags as in tests.support.sender_process."""
         return self._start("sender", url, flags)
 
+    def gateway(self, url: str, **flags: object) -> Child:
+        """Start a gateway; flags as in tests.support.gateway_process."""
+        return self._start("gateway", url, flags)
+
+    def remote(self, url: str, **flags: object) -> Child:
+        """Start a remote worker; flags as in tests.support.remote_process."""
+        return self._start("remote", url, flags)
+
     def _start(self, what: str, url: str, flags: dict[str, object]) -> Child:
         name = f"{what}-{len(self._all) + 1}"
         output = self._folder / f"{name}.log"
@@ -125,6 +133,11 @@ class Children:
         child = Child(name, self._journal, process, output)
         self._all.append(child)
         return child
+
+    @property
+    def all(self) -> list[Child]:
+        """Those that were started, the dead ones too."""
+        return self._all
 
     def end_all(self) -> None:
         """kill -9 whatever still runs, with its own children, and wait for it."""

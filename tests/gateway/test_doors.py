@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from datetime import UTC, datetime
+from typing import Any, cast
 
 import pytest
 
@@ -15,8 +17,10 @@ from trunkline.auth.mode import TEST_TOKEN
 from trunkline.errors import InvalidSetting
 from trunkline.gateway import raw
 from trunkline.gateway.gateway import MOST_AT_ONCE
+from trunkline.gateway.said import Said
 from trunkline.model.job import new_id
 from trunkline.realtime import Event
+from trunkline.wire.pushes import CancelledPush, Progress
 
 
 async def test_a_token_in_the_header_or_in_the_first_message_lets_in(dial, token):
@@ -257,6 +261,20 @@ async def test_a_client_that_does_not_read_is_disconnected_and_nobody_waits(app,
 def _large(tenant_id: int) -> Event:
     data = b'"' + b"x" * 200_000 + b'"'
     return Event(tenant_id, "", "completed", "completed", data, datetime.now(UTC), job_id=new_id(), queue="x")
+
+
+async def test_progress_waits_as_the_latest_of_its_job():
+    """And what waits is counted by what will be sent."""
+    peer, jobs = raw.RawPeer(cast(Any, None), cast(Any, None)), [new_id(), new_id()]
+    for n in range(100):
+        for job_id in jobs:
+            peer.hear(Said(Progress(job_name="a", job_id=job_id, progress=n, message="x" * (100 - n))))
+    peer.hear(Said(CancelledPush(job_id=jobs[0], cancelled_at=datetime.now(UTC))))
+    waiting = peer._out_bytes
+    frames = [peer._next() for _ in range(3)]
+
+    assert [b'"progress":99', b'"progress":99', b'"job_cancelled"'] == [re.findall(rb'"progress":99|"job_cancelled"', f)[0] for f in frames]
+    assert waiting == sum(map(len, frames)) and not peer._out and not peer._by_key
 
 
 @EVERYWHERE

@@ -11,7 +11,7 @@ from __future__ import annotations
 from msgspec import Raw, Struct
 
 from trunkline.errors import TrunklineError, Unauthenticated
-from trunkline.gateway.gateway import GOING, INVALID, Gateway
+from trunkline.gateway.gateway import COMES_BACK, INVALID, Gateway
 from trunkline.gateway.said import Said
 from trunkline.gateway.socketio.link import Link
 from trunkline.gateway.socketio.sockets import TOO_SLOW
@@ -43,7 +43,7 @@ class LinkPeer:
         """Say why and disconnect."""
         if not self._link.is_open:
             return
-        if reason == GOING:
+        if reason in COMES_BACK:
             self._link.socket.leave(COME_BACK, reason)
         else:
             self._link.tell("error", reason)

@@ -1,7 +1,8 @@
 """What the clients of a tenant are told about its jobs, whoever runs them: local workers, this gateway's or another's.
 
 Always true: an event goes to connections of its own tenant and to no other; to those that want events only. A tenant without such a
-connection is not watched, so its jobs leave no events. They come from committed moves (realtime.Stream); there is no other way.
+connection is not watched, so its jobs leave no events. They come from committed moves (realtime.Stream); there is no other way. Where
+events may have been missed, the connections that want them are closed, so that their clients know.
 Called by: gateway.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
 import structlog
@@ -21,6 +23,7 @@ from trunkline.realtime import Event, Stream
 from trunkline.wire import Push
 from trunkline.wire.pushes import BatchCompleted, CancelledPush, Completed, FailedPush, Progress, Started
 
+LAPSED = "events could not be read for too long, and some may be missing: connect again"
 log = structlog.get_logger("trunkline.gateway")
 
 
@@ -34,7 +37,7 @@ class Audience:
 
     def start(self) -> None:
         """Begin to tell."""
-        self._unsubscribe = self._stream.subscribe(self._hear, paced=True)
+        self._unsubscribe = self._stream.subscribe(self._hear, paced=True, lapsed=self._lapsed)
 
     def stop(self) -> None:
         """Tell nothing more."""
@@ -65,11 +68,24 @@ class Audience:
     def _hear(self, burst: Sequence[Event]) -> None:
         connections = self._by_tenant.get(burst[0].tenant_id)
         if connections:
-            heard = [Said(push) for event in burst if event.pace != "held" and (push := push_of(event)) is not None]
+            heard = [Said(push) for event in burst if event.pace != "held" and (push := _told(event)) is not None]
             for connection in tuple(connections):
                 if connection.is_let_in:
                     for said in heard:
                         connection.peer.hear(said)
+
+    def _lapsed(self, tenant_id: int) -> None:
+        for connection in tuple(self._by_tenant.get(tenant_id, ())):
+            connection.peer.close(LAPSED)
+
+
+def _told(event: Event) -> Push | None:
+    """An event that cannot be put into words must not keep back those beside it."""
+    try:
+        return push_of(event)
+    except Exception:
+        log.exception("gateway.event_not_told", what=event.what, job_id=str(event.job_id))
+        return None
 
 
 def push_of(event: Event) -> Push | None:
@@ -95,7 +111,7 @@ def push_of(event: Event) -> Push | None:
 
 
 def _progress(name: str, event: Event) -> Push | None:
-    said = msgspec.json.decode(event.data)
+    said = _read(event.data)
     if event.job_id is None or not isinstance(said, dict) or not isinstance(said.get("percentage"), int | float):
         return None  # written from SQL, in a form of its own
     data = Raw(msgspec.json.encode(said["data"])) if "data" in said else UNSET
@@ -105,5 +121,13 @@ def _progress(name: str, event: Event) -> Push | None:
 
 def _error(data: bytes) -> Raw:
     """The message of an error, as JSON text; what is no error of ours as it is."""
-    said = msgspec.json.decode(data)
+    said = _read(data)
     return Raw(msgspec.json.encode(said["message"])) if isinstance(said, dict) and isinstance(said.get("message"), str) else Raw(data)
+
+
+def _read(data: bytes) -> Any:
+    """JSON that came from SQL may hold what no reader takes, a number past every range for one: None."""
+    try:
+        return msgspec.json.decode(data)
+    except msgspec.DecodeError:
+        return None

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from secrets import token_urlsafe
 from typing import Any
+from weakref import WeakValueDictionary
 
 import structlog
 from msgspec import Raw, Struct
@@ -24,7 +25,7 @@ from trunkline.errors import RateLimited, TrunklineError, Unauthenticated, Unkno
 from trunkline.gateway.commands import COMMANDS, Asked
 from trunkline.gateway.connection import Connection, Peer
 from trunkline.gateway.dispatcher import GRACE_S, Dispatcher
-from trunkline.gateway.events import Audience
+from trunkline.gateway.events import LAPSED, Audience
 from trunkline.gateway.resumption import Resumption
 from trunkline.gateway.services import Services
 from trunkline.gateway.waits import BatchWaits
@@ -40,6 +41,7 @@ ONE_BY_ONE = frozenset(  # each takes a database connection for itself ...
 MOST_AT_ONCE = 3  # ... and one tenant may have so many of them; all other calls share statements
 INVALID = "Invalid authentication token"
 GOING = "the gateway is shutting down"
+COMES_BACK = frozenset((GOING, LAPSED))  # reasons after which a client is to connect again
 log = structlog.get_logger("trunkline.gateway")
 Subscribe = Callable[[Callable[[str, list[str]], None]], Callable[[], None]]
 
@@ -76,7 +78,7 @@ class Gateway:
         self._in: dict[str, Connection] = {}
         self._resumption = Resumption(remote, self.dispatcher, self._replaced)
         self._of_tenant: Counter[int] = Counter()
-        self._turns: dict[int, asyncio.Semaphore] = {}
+        self._turns: WeakValueDictionary[int, asyncio.Semaphore] = WeakValueDictionary()  # of tenants with such a call under way
         self._waits = BatchWaits(services, self._turn)
         self._sizes: dict[tuple[int, str, str], tuple[float, int]] = {}
         self._tasks: list[asyncio.Task[Any]] = []
@@ -198,7 +200,6 @@ class Gateway:
         self._of_tenant[tenant_id] -= 1
         if not self._of_tenant[tenant_id]:
             del self._of_tenant[tenant_id]
-            self._turns.pop(tenant_id, None)
         self.counted(tenant_id)
         connection.unwatch()
         self._waits.leave(connection)

@@ -1,7 +1,7 @@
 """How uvicorn reads our port: with an end to every patience.
 
-Always true: a connection that has not sent a whole request within HEADERS_WITHIN_S is closed; a message of more than MOST_FRAGMENTS
-pieces, or of no UTF-8, ends its socket; a client that asks for pongs and does not read them is cut; a transport that is closed
+Always true: a connection that has not sent a whole request within HEADERS_WITHIN_S is closed, as is one whose headers are more than
+MOST_HEADERS; a message of more than MOST_FRAGMENTS pieces, or of no UTF-8, ends its socket; a client that asks for pongs and does not read them is cut; a transport that is closed
 is gone ABORT_AFTER_S later, whether or not its client reads the rest.
 Called by: server.
 """
@@ -21,6 +21,7 @@ except ImportError:  # no httptools on this system
 
 ABORT_AFTER_S = 5.0
 HEADERS_WITHIN_S = 10.0
+MOST_HEADERS = 64 * 1024  # bytes of a request before its body
 MOST_FRAGMENTS = 1024
 MOST_UNREAD = 8 * 1024 * 1024  # bytes that wait in the transport; what we send waits for its client long before
 
@@ -29,6 +30,14 @@ class WebSockets(WebSocketsSansIOProtocol):
     """A WebSocket."""
 
     _fragments = 0
+
+    def data_received(self, data: bytes) -> None:
+        """The request, then frames. The request comes whole, so one that is not understood now never will be."""
+        super().data_received(data)
+        if not self.handshake_initiated and not self.transport.is_closing():
+            self.transport.write(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+            self.transport.close()
+            self._abort_soon()
 
     def handle_connect(self, event: Any) -> None:
         """Put into the scope what ends the socket, and what writes to it, for applications that cannot wait for their client."""
@@ -122,9 +131,14 @@ class _Patience:
         super().connection_made(transport)  # type: ignore[misc]
         self._within = asyncio.get_running_loop().call_later(HEADERS_WITHIN_S, self._out_of_patience, transport)
 
-    def _out_of_patience(self, transport: Any) -> None:
-        if transport.get_protocol() is self and getattr(self, "cycle", None) is None:
+    def _out_of_patience(self, transport: Any, before: Any = None) -> None:
+        cycle = getattr(self, "cycle", None)
+        if transport.get_protocol() is not self:
+            return
+        if cycle is None or (cycle.more_body and cycle is before):
             transport.abort()
+        else:
+            self._within = asyncio.get_running_loop().call_later(HEADERS_WITHIN_S, self._out_of_patience, transport, cycle)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It is gone."""
@@ -141,19 +155,39 @@ Http: Any = _H11
 if HttpToolsProtocol is not None:
 
     class _HttpTools(_Patience, HttpToolsProtocol):
-        """HTTP in C, whose second request on a connection has to come in time as well."""
+        """HTTP in C, whose second request on a connection has to come in time as well, and whose headers nobody else counts."""
+
+        _heads = 0  # bytes that came before the headers were complete
+        _is_in_head = True
+
+        def data_received(self, data: bytes) -> None:
+            """A part of a request."""
+            self._heads = self._heads + len(data) if self._is_in_head else 0
+            super().data_received(data)
+            if self._is_in_head and self._heads > MOST_HEADERS:
+                self.transport.abort()
 
         def on_message_begin(self) -> None:
             """A request begins."""
             super().on_message_begin()
+            self._is_in_head = True
             if self._within is not None:
                 self._within.cancel()
-            self._within = self.loop.call_later(HEADERS_WITHIN_S, self.transport.abort)
+            self._within = self.loop.call_later(HEADERS_WITHIN_S, self._out_of_patience, self.transport)
 
         def on_headers_complete(self) -> None:
+            """Its body follows."""
+            self._is_in_head = False
+            super().on_headers_complete()
+
+        def on_message_complete(self) -> None:
             """It is whole."""
             if self._within is not None:
                 self._within.cancel()
-            super().on_headers_complete()
+            super().on_message_complete()
+
+        def _out_of_patience(self, transport: Any, _: Any = None) -> None:
+            if transport.get_protocol() is self:
+                transport.abort()
 
     Http = _HttpTools

@@ -4,7 +4,7 @@ Frames: wire.frames. A token comes as `Authorization: Bearer` at the upgrade, or
 A client that sends arrays is sent arrays; others get one message a frame.
 Always true: no more than MOST_CALLS calls of one socket are under way, and no more than RATE a second are read: past either its
 frames wait in TCP, which slows nobody else; what waits to be sent is bounded, and a client that does not read it is
-disconnected; nothing that a client sends raises.
+disconnected; progress that waits is the latest of its job, nothing else is left out; nothing that a client sends raises.
 Called by: gateway.server.
 """
 
@@ -12,15 +12,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from contextlib import suppress
+from dataclasses import dataclass
 
 import structlog
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from trunkline.errors import TrunklineError, Unauthenticated
 from trunkline.gateway.connection import Connection
-from trunkline.gateway.gateway import GOING, Gateway
+from trunkline.gateway.gateway import COMES_BACK, Gateway
 from trunkline.gateway.pace import Pace
 from trunkline.gateway.said import Said
 from trunkline.wire import (
@@ -49,12 +50,21 @@ LEFT, NOT_LET_IN, TOO_SLOW, COME_BACK = 1000, 4401, 1013, 1012  # close codes
 log = structlog.get_logger("trunkline.gateway")
 
 
+@dataclass(slots=True)
+class _Waiting:
+    """A frame that is to be sent; with a key a newer one takes its place."""
+
+    frame: bytes
+    key: Hashable = None
+
+
 class RawPeer:
     """One socket. `run` lives as long as it does."""
 
     def __init__(self, gateway: Gateway, socket: WebSocket, known: Callable[[], None] = lambda: None) -> None:
         self._gateway, self._socket, self._known = gateway, socket, known
-        self._out: deque[bytes] = deque()
+        self._out: deque[_Waiting] = deque()
+        self._by_key: dict[Hashable, _Waiting] = {}
         self._out_bytes = 0
         self._something = asyncio.Event()
         self._closing: tuple[int, str] | None = None
@@ -77,11 +87,16 @@ class RawPeer:
 
     def hear(self, said: Said) -> None:
         """Send an event that others are sent, too."""
-        self._send(said.frame)
+        key = said.key
+        if key is not None and (waiting := self._by_key.get(key)) is not None:
+            self._out_bytes += len(said.frame) - len(waiting.frame)
+            waiting.frame = said.frame
+        else:
+            self._send(said.frame, key)
 
     def close(self, reason: str) -> None:
         """Say why and disconnect."""
-        self._close(COME_BACK if reason == GOING else NOT_LET_IN, reason)
+        self._close(COME_BACK if reason in COMES_BACK else NOT_LET_IN, reason)
 
     def _close(self, code: int, reason: str) -> None:
         if self._closing is None:
@@ -93,14 +108,18 @@ class RawPeer:
         self._something.set()
         self._ending.set()
 
-    def _send(self, frame: bytes) -> None:
+    def _send(self, frame: bytes, key: Hashable = None) -> None:
         if self._closing is not None:
             return
-        self._out.append(frame)
+        waiting = _Waiting(frame, key)
+        self._out.append(waiting)
+        if key is not None:
+            self._by_key[key] = waiting
         self._out_bytes += len(frame)
         self._something.set()
         if self._out_bytes > MOST_OUT_BYTES or len(self._out) > MOST_OUT:
             self._out.clear()
+            self._by_key.clear()
             self._out_bytes = 0
             self._end(TOO_SLOW, "read faster: too much waited to be sent")
 
@@ -210,13 +229,19 @@ class RawPeer:
         if not call.cancelled() and (error := call.exception()) is not None:
             log.error("gateway.answer_failed", exc_info=error)
 
+    def _next(self) -> bytes:
+        waiting = self._out.popleft()
+        if waiting.key is not None:
+            del self._by_key[waiting.key]
+        return waiting.frame
+
     async def _write(self) -> None:
         while True:
             await self._something.wait()
             self._something.clear()
             had_room = self.has_room
             while self._out:
-                frames = [self._out.popleft() for _ in range(min(len(self._out), MAX_MESSAGES if self._speaks_arrays else 1))]
+                frames = [self._next() for _ in range(min(len(self._out), MAX_MESSAGES if self._speaks_arrays else 1))]
                 try:
                     await self._socket.send_text(joined(frames).decode())
                 except Exception:  # noqa: BLE001 - whatever a dead socket raises, the reader hears of it, too

@@ -22,6 +22,7 @@ from trunkline.gateway.connection import Connection
 from trunkline.gateway.dispatcher import Dispatcher
 
 ANSWER_WITHIN_S = 1.0
+LONGEST = 100  # characters of a connection's id
 IDS_AT_ONCE = 150  # of 37 characters: a signal has less than 8,000 bytes
 IsSame = Callable[[Connection], bool]
 log = structlog.get_logger("trunkline.gateway")
@@ -46,7 +47,9 @@ class Resumption:
     async def resume(self, old_id: str, connection: Connection) -> None:
         """Let `connection` hold what the connection `old_id` had started. Nothing, where it is too late or was not its."""
         session = old_id.partition(".")[0]
-        if not session.isdecimal() or len(session) > 9 or not old_id.isascii() or " " in old_id:
+        if not session.isdecimal() or len(session) > 9 or len(old_id) > LONGEST or not old_id.isascii() or not old_id.isprintable():
+            return
+        if " " in old_id:  # it parts the words of a signal
             return
         if int(session) == self._remote.session_id:
             self._replaced(old_id, connection.is_same_client)

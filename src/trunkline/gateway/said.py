@@ -5,6 +5,8 @@ Called by: events. Read by: raw, dialect.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 from trunkline.gateway.socketio.packets import Parcel, event
 from trunkline.wire import Push, encode_push
 from trunkline.wire.pushes import Progress
@@ -27,8 +29,12 @@ class Said:
 
     @property
     def parcel(self) -> Parcel:
-        """For Socket.IO; of progress only the latest of a job matters."""
+        """For Socket.IO."""
         if self._parcel is None:
-            push = self.push
-            self._parcel = event("/", push.event, push, key=("progress", push.job_id) if isinstance(push, Progress) else None)
+            self._parcel = event("/", self.push.event, self.push, key=self.key)
         return self._parcel
+
+    @property
+    def key(self) -> Hashable:
+        """Of progress: only the latest of a job matters, so a newer one takes the place of one that waits. Else None."""
+        return ("progress", self.push.job_id) if isinstance(self.push, Progress) else None

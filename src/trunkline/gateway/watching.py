@@ -3,7 +3,8 @@
 Always true: what a client may follow comes from its principal: a user follows own jobs and the own user room, a token with scope `watch`
 and an administrator whatever their tenant has; all else is "not found". A room's name is made here from ids. An answer to
 `subscribe:jobs` is given once everything that commits from then on will be told. A token that is over cuts its sockets. A client that
-asked for recovery and comes back in time gets each event that it missed once, before what is new; else it is told that it did not recover.
+asked for recovery and comes back in time gets each event that it missed once, before what is new; else it is told that it did not recover;
+while the database is away it is told neither, and comes again.
 Called by: gateway.server. Calls: auth, realtime.
 """
 
@@ -16,12 +17,15 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from secrets import token_urlsafe
 from uuid import UUID
+from weakref import WeakValueDictionary
 
 from msgspec import Raw, Struct
 
 from trunkline.auth import Customers, Principal, Revocations
 from trunkline.errors import Forbidden, NotFound, RateLimited, TrunklineError, Unauthenticated
 from trunkline.gateway import recovery
+from trunkline.gateway.dialect import COME_BACK
+from trunkline.gateway.events import LAPSED
 from trunkline.gateway.gateway import INVALID, MOST_AT_ONCE, MOST_CONNECTIONS, MOST_OF_TENANT
 from trunkline.gateway.services import Services
 from trunkline.gateway.socketio.link import Link
@@ -75,12 +79,12 @@ class JobsDialect:
         self._users, self._anonymous = users, anonymous
         self._rooms: Rooms[Link] = Rooms()
         self._of_tenant: Counter[int] = Counter()
-        self._turns: dict[int, asyncio.Semaphore] = {}
+        self._turns: WeakValueDictionary[int, asyncio.Semaphore] = WeakValueDictionary()  # of tenants with a look under way
         self._unsubscribe: Callable[[], None] = lambda: None
 
     def start(self) -> None:
         """Begin to tell."""
-        self._unsubscribe = self._stream.subscribe(self.hear, paced=True)
+        self._unsubscribe = self._stream.subscribe(self.hear, paced=True, lapsed=self._lapsed)
 
     def stop(self) -> None:
         """Tell nothing more."""
@@ -116,8 +120,14 @@ class JobsDialect:
         if not wish.recovery:
             self._rooms.join(link, tenant_id, EVERYONE)
             link.accept()
-        elif not (wish.pid and wish.offset and await self._recovered(link, watcher, wish.pid, wish.offset)):
-            await self._begin(link, watcher)
+            return
+        try:
+            has_recovered = wish.pid and wish.offset and await self._recovered(link, watcher, wish.pid, wish.offset)
+        except TrunklineError as error:  # later: it keeps its offset, and gets all that it missed then
+            link.socket.leave(TOO_SLOW, str(error)[:100])
+        else:
+            if not has_recovered:
+                await self._begin(link, watcher)
 
     async def answer(self, link: Link, name: str, data: Raw) -> Struct | list[Push]:
         """Carry out one call."""
@@ -151,7 +161,6 @@ class JobsDialect:
             self._of_tenant[tenant_id] -= 1
             if not self._of_tenant[tenant_id]:
                 del self._of_tenant[tenant_id]
-                self._turns.pop(tenant_id, None)
             for end in watcher.over:
                 end()
 
@@ -168,7 +177,11 @@ class JobsDialect:
             self._mark(link, watcher)
 
     async def _recovered(self, link: Link, watcher: _Watcher, pid: str, said: str) -> bool:
-        """Whether the client is again where it was, and has all that it missed."""
+        """Whether the client is again where it was, and has all that it missed.
+
+        Raises:
+            TrunklineError: that cannot be said now, for the database is away.
+        """
         tenant_id = watcher.principal.tenant_id
 
         def join() -> None:
@@ -181,7 +194,9 @@ class JobsDialect:
             rooms = {call.room: await self._room(watcher, call) for call in calls}
             places = {EVERYONE, *rooms.values()}
             found = await self._stream.replay(tenant_id, offset, places, join=join)
-        except (ValueError, TrunklineError):
+        except (ValueError, TrunklineError) as error:
+            if isinstance(error, TrunklineError) and error.retryable:
+                raise
             found = None
         held, watcher.held = watcher.held, None
         if not isinstance(found, Replayed) or not link.is_open:
@@ -298,6 +313,10 @@ class JobsDialect:
             parcel = encoded[end] = parcel_of(told, end) if end else parcel_of(told)
         if parcel is not None and link.is_open:
             link.socket.post(parcel)
+
+    def _lapsed(self, tenant_id: int) -> None:
+        for link in self._rooms.inside(tenant_id, EVERYONE):
+            link.socket.leave(COME_BACK, LAPSED)
 
     def _cut(self, link: Link) -> None:
         link.disconnect()

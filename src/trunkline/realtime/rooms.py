@@ -116,6 +116,10 @@ class Rooms(Generic[Member]):
         """How many members a room has here."""
         return len(self._members.get((tenant_id, room), ()))
 
+    def inside(self, tenant_id: int, room: str) -> tuple[Member, ...]:
+        """Its members here."""
+        return tuple(self._members.get((tenant_id, room), ()))
+
     def members(self, event: Event) -> Collection[Member]:
         """Who hears an event, each once; not to be kept across a join or leave."""
         found = [heard for room in rooms_of(event) if (heard := self._members.get((event.tenant_id, room)))]

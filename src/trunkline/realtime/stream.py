@@ -3,7 +3,8 @@
 A tenant's way: `watch` ─► kept as watched in the database (now all its moves leave events) ─► moves that had looked before are over
 ─► its position is taken ─► each signal, and a poll a second, reads what is new since that position, and tells the hearers.
 Always true: each event of a watched tenant is told once, whatever commits late, in the order of bursts and of numbers within one; a
-read that fails moves no position, so nothing is left out; `replay` answers all that a client missed up to the position of this process, or
+read that fails moves no position, so nothing is left out; where moves may have left no events, because this process could not say in time
+that it watches, hearers are told so (`lapsed`); `replay` answers all that a client missed up to the position of this process, or
 nothing; who is not watched is not read.
 Called by: app, gateway. Calls: store.events.
 """
@@ -17,6 +18,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import structlog
@@ -38,6 +40,7 @@ TENANTS_AT_ONCE = 50
 MOST_REPLAYED = 1000
 log = structlog.get_logger("trunkline.stream")
 Hear = Callable[[Sequence[Event]], None]
+Lapsed = Callable[[int], None]
 Subscribe = Callable[[Callable[[str, list[str]], None]], Callable[[], None]]
 
 
@@ -69,6 +72,7 @@ class Stream:
         self._tenants: dict[int, _Tenant] = {}
         self._hearers: list[Hear] = []
         self._paced: list[Hear] = []
+        self._lapsed: list[Lapsed] = []
         self._calm = Calm(store.settings.progress_gap_s, lambda late: self._say(self._paced, late))
         self._wake = asyncio.Event()
         self._polled_at = float("-inf")
@@ -94,15 +98,26 @@ class Stream:
         await asyncio.gather(*going, return_exceptions=True)
         self._calm.stop()
 
-    def subscribe(self, hear: Hear, *, paced: bool = False) -> Callable[[], None]:
-        """Call `hear` with each burst of one tenant, on the event loop, in order; the answer ends that. `hear` must not block.
+    def subscribe(self, hear: Hear, *, paced: bool = False, lapsed: Lapsed | None = None) -> Callable[[], None]:
+        """Call `hear` with each burst of one tenant, on the event loop, in order; the answer ends that. Neither call may block.
 
         Args:
             paced: progress above TRUNKLINE_PROGRESS_RATE is marked (Event.pace): tell "held" to clients with offsets only, "late" to all others.
+            lapsed: called with a tenant's id when events of it may be missing: the database, or this process, was away for longer than
+                the recovery window. Whoever listens should look at its jobs again.
         """
         hearers = self._paced if paced else self._hearers
         hearers.append(hear)
-        return lambda: hearers.remove(hear) if hear in hearers else None
+        if lapsed is not None:
+            self._lapsed.append(lapsed)
+
+        def end() -> None:
+            if hear in hearers:
+                hearers.remove(hear)
+            if lapsed is not None and lapsed in self._lapsed:
+                self._lapsed.remove(lapsed)
+
+        return end
 
     def watch(self, tenant_id: int) -> Callable[[], None]:
         """Read a tenant's events from soon on (`ready` says when); the answer ends that, once, for this caller."""
@@ -261,7 +276,8 @@ class Stream:
         for tenant_id, since, is_new in await events.keep_watched(self._store, sorted(by_id), self._window_s):
             tenant = by_id[tenant_id]
             if tenant.place is not None and since != tenant.since:
-                log.warning("stream.lapsed", tenant_id=tenant_id)  # this process stood still for the whole window
+                log.warning("stream.lapsed", tenant_id=tenant_id)
+                self._say(self._lapsed, tenant_id)
             tenant.since, tenant.kept_at = since, now
             if is_new and not tenant.is_settled:
                 new.append(tenant)
@@ -335,10 +351,10 @@ class Stream:
             if self._paced:
                 self._say(self._paced, self._calm.sort(burst))
 
-    def _say(self, hearers: Iterable[Hear], burst: Sequence[Event]) -> None:
+    def _say(self, hearers: Iterable[Callable[[Any], None]], said: object) -> None:
         for hear in tuple(hearers):
             try:
-                hear(burst)
+                hear(said)
             except Exception:
                 log.exception("stream.hearer_failed")
 
