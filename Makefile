@@ -17,7 +17,7 @@ run: $(VENV)/run.stamp ## Start everything on an embedded PostgreSQL and watch a
 	@$(BIN)/trunkline up --demo $(if $(ONCE),--once)
 
 test: $(VENV)/dev.stamp tests/node/node_modules/.stamp ## The test suite, on an embedded PostgreSQL (under 10 minutes on 2 cores)
-	@TRUNKLINE_TEST_DIR=$${TRUNKLINE_TEST_DIR-$$(test -w /dev/shm && echo /dev/shm)} $(BIN)/python -m pytest -n $${TEST_WORKERS:-3} --dist worksteal -m "not chaos" $(ARGS)
+	@TRUNKLINE_TEST_DIR=$${TRUNKLINE_TEST_DIR-$$(test -w /dev/shm && echo /dev/shm)} $(BIN)/python -m pytest -n $${TEST_WORKERS:-4} --dist worksteal -m "not chaos" $(ARGS)
 
 check: $(VENV)/dev.stamp ## Lint, format check and strict types
 	@$(BIN)/ruff check src tests bench examples

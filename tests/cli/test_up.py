@@ -89,7 +89,7 @@ def test_a_terminal_shows_a_bar_and_ctrl_c_ends_it(here: StartHere):
     up.until("schema-rebuild: ")
     up.signal(signal.SIGINT)
     assert 0 == up.end()
-    assert up.plain.rstrip().endswith("Stopped: 0 finished meanwhile, 0 handed back.")
+    assert re.search(r"Stopped: [01] finished meanwhile, 0 handed back\.\n?$", up.plain.rstrip())  # its report may be on its way
     assert "━━━━━" in up.said and "100 %" in up.said
     assert up.said.count("\x1b[?25l") == up.said.count("\x1b[?25h"), "the cursor stays hidden"
     assert max(len(line.rpartition("\r")[2]) for line in up.plain.split("\n")) <= COLUMNS + len("psql -h ")
