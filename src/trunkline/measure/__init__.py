@@ -4,7 +4,8 @@
 command                                    flags, the loop over the measures, the exit code
    catalogue                               every measure by name, in the order in which they run
       drain  drain_two  enqueue_bulk  enqueue_single  pickup  sustained  sustained_pinned
-      per_job  idle_queries  in_flight_memory  remote_work  room_fanout  claim_cost     one measure a file
+      per_job  idle_queries  in_flight_memory  remote_work  room_fanout
+      event_latency  fairness  claim_cost                            one measure a file
          working  pairs  floors            drains · interleaved pairs and their ratio · what we compare with
             run  server  machine           sizes and progress · fresh databases · facts about where this ran
             processes ► child ► roles      a process of ours: the parent's end, its own end, what it does

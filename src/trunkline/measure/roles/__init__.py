@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from trunkline.measure.roles import floors, gateways, listeners, producers, remotes, stock, workers
+from trunkline.measure.roles import floors, gateways, listeners, producers, remotes, stock, tellers, workers
 
 Role = Callable[..., Coroutine[Any, Any, None]]  # (parent, url, **arguments)
 
@@ -27,6 +27,8 @@ ROLES: dict[str, Role] = {
     "caller": remotes.caller,
     "listen": listeners.listen,
     "stock": stock.stock,
+    "tell": tellers.tell,
+    "hear": tellers.hear,
     "floor_copy": floors.copy,
     "floor_driver": floors.driver,
     "floor_work": floors.work,
