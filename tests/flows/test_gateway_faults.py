@@ -18,6 +18,7 @@ from tests.support.proxy import Proxy
 from tests.support.until import until
 from trunkline import Trunkline
 from trunkline.auth import Tokens
+from trunkline.errors import Unavailable
 from trunkline.settings import Settings
 
 pytestmark = [pytest.mark.private_server]
@@ -90,11 +91,15 @@ class Stage:
         await until(lambda: self._none_of(still, stuck), "what it held is somebody else's")
         stopped.wake()
 
-    async def _leases(self, which: str, *values: object) -> list[tuple[UUID, int]]:
-        return [tuple(row) for row in await self.app.store.fetch(f"select job_id, attempt from trunkline.lease where {which}", *values)]
+    async def _leases(self, which: str, *values: object) -> list[tuple[UUID, int]] | None:
+        """None: the database is away, which the other faults see to."""
+        try:
+            return [tuple(row) for row in await self.app.store.fetch(f"select job_id, attempt from trunkline.lease where {which}", *values)]
+        except Unavailable:
+            return None
 
     async def _none_of(self, which: str, pairs: list[tuple[UUID, int]]) -> bool:
-        return not await self._leases(which, [each[0] for each in pairs], [each[1] for each in pairs])
+        return await self._leases(which, [each[0] for each in pairs], [each[1] for each in pairs]) == []
 
     async def end(self) -> None:
         """No job lives; all promises held; every watcher saw every ending once, as it is."""
