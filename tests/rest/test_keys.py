@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 
+import msgspec
 import pytest
 
 from trunkline.testing import DatabaseClock
@@ -102,3 +104,12 @@ async def test_requests_that_need_two_connections_do_not_wait_for_each_other(use
     answers = await asyncio.wait_for(asyncio.gather(*made, *refused), 20)
 
     assert [201] * 40 + [422] * 20 == [one.status_code for one in answers]
+
+
+async def test_what_is_kept_of_a_body_cannot_be_guessed_from(user, app):
+    """Bodies hold passwords of databases: a plain digest would let whoever reads the table try them out."""
+    raw = msgspec.json.encode(BODY)
+    await user.post("/api/jobs", content=raw, headers={"Idempotency-Key": "kept", "Content-Type": "application/json"})
+    kept = await app.store.fetchval("select body_hash from trunkline.api_request where key = 'kept'")
+
+    assert 32 == len(kept) and hashlib.sha256(raw).digest() != kept

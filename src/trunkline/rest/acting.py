@@ -9,6 +9,7 @@ Called by: rest.routes.
 from __future__ import annotations
 
 import hashlib
+import hmac
 import re
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -39,7 +40,7 @@ async def once(asked: Asked, route: str, raw: bytes, work: Work, *, kept: Callab
     Raises:
         Refused: 409 still_running, 422 key_reused.
     """
-    request = _keyed(asked, route, raw)
+    request = await _keyed(asked, route, raw)
     async with acting(asked.api.services) as act:
         if request is not None:
             claim = await act.claim(request)
@@ -71,7 +72,7 @@ async def answered_before(asked: Asked, route: str, raw: bytes) -> Response | No
 
     For what must not happen in a transaction because it takes long: ask this, do that, then `once`.
     """
-    if _keyed(asked, route, raw) is None:
+    if await _keyed(asked, route, raw) is None:
         return None
 
     async def not_yet(_: Act) -> tuple[int, Any]:
@@ -88,10 +89,12 @@ async def note(act: Act, asked: Asked, what: str, subject: str, **detail: Any) -
     await Audit.note(act.store, asked.tenant_id, asked.actor, what, subject, detail or None)
 
 
-def _keyed(asked: Asked, route: str, raw: bytes) -> Keyed | None:
+async def _keyed(asked: Asked, route: str, raw: bytes) -> Keyed | None:
+    """Which request it is. Its body is kept as a keyed digest: bodies hold passwords that could be guessed from a plain one."""
     given = asked.request.headers.getlist("idempotency-key")
     if not given:
         return None
     if len(given) > 1 or not _KEY.fullmatch(given[0]):
         raise InvalidInput(f"Idempotency-Key is {given[0][:80]!r}: need one header of 1 to 255 visible ASCII characters.")
-    return Keyed(asked.tenant_id, asked.name, route, given[0], hashlib.sha256(raw).digest())
+    secret = await asked.api.services.records.secret(asked.tenant_id)
+    return Keyed(asked.tenant_id, asked.name, route, given[0], hmac.new(secret, raw, hashlib.sha256).digest())
