@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from tests.support.switch import Switch
+from tests.support.tokens import token_maker
 from trunkline import Trunkline
-from trunkline.auth import Tokens
 from trunkline.client import Client, connect
 from trunkline.gateway.server import Server
 from trunkline.settings import Settings
@@ -44,12 +44,7 @@ async def switch(server: Server) -> AsyncIterator[Switch]:
 @pytest.fixture
 async def token(app: Trunkline) -> Callable[..., Awaitable[str]]:
     """Make a token of a tenant."""
-
-    async def make(tenant: str = "customer-001", *scopes: str) -> str:
-        _, plain = await Tokens(app.store).create(await app.tenant_id(tenant), scopes=scopes or ("send", "work", "watch"))
-        return plain
-
-    return make
+    return token_maker(app)
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ import socketio
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from tests.support.tokens import token_maker
 from tests.support.until import until
 from trunkline import Trunkline
-from trunkline.auth import Tokens
 from trunkline.gateway.server import Server
 from trunkline.settings import Settings
 
@@ -173,12 +173,7 @@ async def dial(server: Server, transport: str) -> AsyncIterator[Callable[..., Aw
 @pytest.fixture
 async def token(app: Trunkline) -> Callable[..., Awaitable[str]]:
     """Make a token of a tenant."""
-
-    async def make(tenant: str = "customer-001", *scopes: str) -> str:
-        _, plain = await Tokens(app.store).create(await app.tenant_id(tenant), scopes=scopes or ("send", "work", "watch"))
-        return plain
-
-    return make
+    return token_maker(app)
 
 
 @pytest.fixture

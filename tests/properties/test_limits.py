@@ -11,6 +11,7 @@ from uuid import UUID
 import pytest
 
 from tests.support import limited
+from tests.support.crowd import live_together
 from tests.support.limited import bound, wrongs
 from tests.support.queue import Queue
 from trunkline.errors import SessionLost, Unavailable
@@ -157,21 +158,7 @@ async def test_limits_hold_and_strand_nobody_whatever_processes_do(trunkline_url
         clock, turn = DatabaseClock(stores[0]), asyncio.Lock()
         lives = [await Life(store, clock, turn, seed * 100 + n).start() for n, store in enumerate(stores[:4])]
         await prepare(lives[0].queues[0])
-        over = asyncio.Event()
-
-        async def watch() -> None:
-            while not over.is_set():
-                assert [] == await wrongs(stores[4])
-
-        async def live(life: Life) -> None:
-            for _ in range(60):
-                await life.step()
-
-        async with asyncio.TaskGroup() as group:
-            watching = group.create_task(watch())
-            await asyncio.gather(*(live(life) for life in lives))
-            over.set()
-            await watching
+        await live_together(lives, 60, lambda: wrongs(stores[4]))
         await drain(lives[0])
         assert 0 == await stores[0].fetchval("select (select count(*) from trunkline.slot) + (select count(*) from trunkline.ordering)")
     finally:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
-from uuid import uuid4
 
 import asyncpg
 import pytest
 
 from tests.sql.test_plans import fill
+from tests.support.filled import filled
 from tests.support.plans import _plan
 from trunkline.store import pages
-from trunkline.store.admin import create_database, drop_database
 from trunkline.store.pages import JOB, LOOKS, Filter, Place
 from trunkline.store.reader import BEGIN, WALL
 
@@ -26,11 +24,8 @@ QUEUED = ("queued", "scheduled", "retrying", "no_handler", "waiting", "limited")
 @pytest.fixture(scope="module", params=["analyzed", "analyzed empty"])
 def full_url(request, trunkline_server_url: str, trunkline_template: str) -> Iterator[str]:
     """20,000 jobs in each place, half of all with a user; statistics that are right, or of before."""
-    name = f"trunkline_test_{uuid4().hex[:16]}"
-    url = asyncio.run(create_database(trunkline_server_url, name, template=trunkline_template))
-    asyncio.run(fill_users(url, request.param))
-    yield url
-    asyncio.run(drop_database(trunkline_server_url, name))
+    with filled(trunkline_server_url, trunkline_template, lambda url: fill_users(url, request.param)) as url:
+        yield url
 
 
 async def fill_users(url: str, statistics: str) -> None:

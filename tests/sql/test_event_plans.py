@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator
-from uuid import uuid4
 
 import asyncpg
 import pytest
 
+from tests.support.filled import filled
 from tests.support.plans import plan_of
-from trunkline.store.admin import create_database, drop_database
 
 ROWS = 20_000
 
@@ -18,11 +16,8 @@ ROWS = 20_000
 @pytest.fixture(scope="module", params=["analyzed", "not analyzed", "analyzed empty"])
 def full_url(request, trunkline_server_url: str, trunkline_template: str) -> Iterator[str]:
     """20,000 events of two tenants, and a job with 200 of them."""
-    name = f"trunkline_test_{uuid4().hex[:16]}"
-    url = asyncio.run(create_database(trunkline_server_url, name, template=trunkline_template))
-    asyncio.run(fill(url, request.param))
-    yield url
-    asyncio.run(drop_database(trunkline_server_url, name))
+    with filled(trunkline_server_url, trunkline_template, lambda url: fill(url, request.param)) as url:
+        yield url
 
 
 async def fill(url: str, statistics: str) -> None:

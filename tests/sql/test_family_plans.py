@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
-from uuid import uuid4
 
 import asyncpg
 import pytest
 
-from trunkline.store.admin import create_database, drop_database
+from tests.support.filled import filled
 
 ROWS = 10_000
 BLOCKS_A_JOB = 200  # some twenty index descents and rows; a walk through one table of 10,000 costs 1,000 a job here
@@ -20,11 +18,8 @@ FLUSH = 10
 @pytest.fixture(scope="module", params=["analyzed", "analyzed empty"])
 def families_url(request, trunkline_server_url: str, trunkline_template: str) -> Iterator[str]:
     """A database with 10,000 leased parents in one batch, each with a child that waits, and 10,000 jobs beside them."""
-    name = f"trunkline_test_{uuid4().hex[:16]}"
-    url = asyncio.run(create_database(trunkline_server_url, name, template=trunkline_template))
-    asyncio.run(fill(url, request.param))
-    yield url
-    asyncio.run(drop_database(trunkline_server_url, name))
+    with filled(trunkline_server_url, trunkline_template, lambda url: fill(url, request.param)) as url:
+        yield url
 
 
 async def fill(url: str, statistics: str) -> None:

@@ -5,17 +5,15 @@ Every assertion is a shape or a count of blocks, never a time.
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from typing import NamedTuple
-from uuid import uuid4
 
 import asyncpg
 import pytest
 
+from tests.support.filled import filled
 from tests.support.plans import Plan, plan_of
-from trunkline.store.admin import create_database, drop_database
 
 ROWS = 20_000
 BLOCKS_A_JOB = 45  # several index descents and one heap row each in five tables; a scan of 20,000 rows would take hundreds
@@ -32,11 +30,8 @@ class Names(NamedTuple):
 @pytest.fixture(scope="module", params=["analyzed", "not analyzed", "analyzed empty"])
 def full_url(request, trunkline_server_url: str, trunkline_template: str) -> Iterator[str]:
     """A database with 20,000 jobs in each place, and statistics that are right, missing or of before. Tests change nothing."""
-    name = f"trunkline_test_{uuid4().hex[:16]}"
-    url = asyncio.run(create_database(trunkline_server_url, name, template=trunkline_template))
-    asyncio.run(fill(url, request.param))
-    yield url
-    asyncio.run(drop_database(trunkline_server_url, name))
+    with filled(trunkline_server_url, trunkline_template, lambda url: fill(url, request.param)) as url:
+        yield url
 
 
 @pytest.fixture

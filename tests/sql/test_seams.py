@@ -13,6 +13,7 @@ from uuid import UUID
 import pytest
 
 from tests.support import limited
+from tests.support.crowd import live_together
 from tests.support.limited import bound
 from tests.support.queue import Queue
 from tests.support.seams import wrongs
@@ -187,21 +188,7 @@ async def test_whatever_processes_do_to_jobs_with_everything_all_of_it_adds_up_a
         await bound(lives[0].queues[0], "queue", "play", concurrency=4)
         for life in lives[1:]:
             life.known, life.batches = lives[0].known, lives[0].batches
-        over = asyncio.Event()
-
-        async def watch() -> None:
-            while not over.is_set():
-                assert [] == await wrongs(stores[3])
-
-        async def live(life: Life) -> None:
-            for _ in range(50):
-                await life.step()
-
-        async with asyncio.TaskGroup() as group:
-            watching = group.create_task(watch())
-            await asyncio.gather(*(live(life) for life in lives))
-            over.set()
-            await watching
+        await live_together(lives, 50, lambda: wrongs(stores[3]))
         await drain(lives[0])
         open_batches = await stores[0].fetchval("select count(*) from trunkline.batch where done_at is null")
         assert (0, 0, 0) == (

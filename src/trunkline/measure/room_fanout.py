@@ -24,8 +24,7 @@ from trunkline.measure.run import MeasureFailed, Run
 
 NODE_FOLDER = "TRUNKLINE_BENCH_NODE"
 CLIENTS, BYTES = 200, 200
-STOCK = "a stock python-socketio server, one room"
-NODE = "a stock Node socket.io server, one room"
+STOCK = {"python": "a stock python-socketio server, one room", "node": "a stock Node socket.io server, one room"}
 
 
 class Delivered(NamedTuple):
@@ -38,12 +37,12 @@ class Delivered(NamedTuple):
 async def measure(run: Run) -> list[Result]:
     """Deliveries a second."""
     events = max(run.sizes.jobs // 100, 10)
-    sides: dict[str, Callable[[], Awaitable[Delivered]]] = {"ours": lambda: _ours(run, events), STOCK: lambda: _stock(run, events)}
+    sides: dict[str, Callable[[], Awaitable[Delivered]]] = {"ours": lambda: _ours(run, events), "python": lambda: _stock(run, events)}
     if (script := _node()) is not None:
-        sides[NODE] = lambda: _of_node(run, events, script)
+        sides["node"] = lambda: _of_node(run, events, script)
     told = dict(zip(sides, await interleaved(run.sizes.pairs, *sides.values()), strict=True))
     ours = told.pop("ours")
-    floors = {what.split()[2].split("-")[0].lower(): _floor(what, ours, each) for what, each in told.items()}
+    floors = {name: Floor.of(STOCK[name], [each.per_s for each in ours], [each.per_s for each in theirs]) for name, theirs in told.items()}
     ratios = {f"ratio_{name}": floor.ratio.median for name, floor in floors.items()}
     targets = [Target("ratio_python", ">=", 2.5), Target("cpu_us", "<=", 12)]
     if "ratio_node" in ratios:
@@ -61,10 +60,6 @@ async def measure(run: Run) -> list[Result]:
             extra={"cpu_us": statistics.median(each.cpu_us for each in ours), **ratios},
         )
     ]
-
-
-def _floor(what: str, ours: list[Delivered], theirs: list[Delivered]) -> Floor:
-    return Floor.of(what, [each.per_s for each in ours], [each.per_s for each in theirs])
 
 
 def _node() -> Path | None:
