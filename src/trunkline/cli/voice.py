@@ -15,7 +15,6 @@ from rich.console import RenderableType
 
 from trunkline.cli import show
 
-
 STATES = {"ready": "READY=1", "stopping": "STOPPING=1"}  # events that systemd's Type=notify wants to know
 
 
