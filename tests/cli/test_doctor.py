@@ -215,6 +215,15 @@ async def test_a_missing_schema_fails_and_ends_the_questions_about_it(cli: Cli):
     assert "ok" == findings["server"]["status"] and "processes" not in findings
 
 
+async def test_a_role_that_may_not_look_is_one_failure_and_not_eight(cli: Cli, queue: Queue, trunkline_url: str):
+    """Nothing else can be said then; PostgreSQL's own roles are in every cluster."""
+    findings = await _findings(cli, TRUNKLINE_DATABASE_URL=f"{trunkline_url}{'&' if '?' in trunkline_url else '?'}role=pg_read_all_stats")
+
+    assert ("fail", "this role may not use trunkline") == (findings["schema"]["status"], findings["schema"]["value"])
+    assert "Grant it trunkline_worker" in findings["schema"]["advice"]
+    assert "processes" not in findings and "server" in findings
+
+
 async def test_an_unreachable_database_is_the_only_finding(cli: Cli):
     """Without its password."""
     answer = await cli("doctor", "--json", TRUNKLINE_DATABASE_URL="postgresql://me:s3cret@127.0.0.1:1/none")

@@ -12,7 +12,7 @@ from uuid import UUID
 from trunkline.cli import show
 from trunkline.cli.doctor.finding import Finding, judged
 from trunkline.cli.reach import listed
-from trunkline.errors import SchemaOutdated
+from trunkline.errors import NotAllowed, SchemaOutdated
 from trunkline.store import Store, batches, inspect, lines
 from trunkline.store import migrate as migrations
 from trunkline.store import schedules as kept_schedules
@@ -32,6 +32,8 @@ async def schema(store: Store) -> list[Finding]:
             await migrations.check(conn, store.schema)
     except SchemaOutdated as error:
         return [Finding("schema", "fail", f"{store.schema} is not what Trunkline {version} needs", str(error))]
+    except NotAllowed as error:
+        return [Finding("schema", "fail", f"this role may not use {store.schema}", str(error))]
     outdated = await inspect.outdated_functions(store)
     value = f"{store.schema}, as Trunkline {version} needs it"
     return [
