@@ -72,6 +72,7 @@ class Newcomer:
             self.terminals.append(self._stack.enter_context(Shell(self._folder, self._environment())))
             self._free.append(self.terminals[-1])
         text = text.replace("postgresql://me:secret@127.0.0.1:5432/shop", self._postgresql())
+        text = text.replace("-m venv ", "-m venv --without-pip ")  # it is lent with the rest: unpacking takes seconds
         self._typed = self._free[-1]
         if STAYS.search(text):
             self._free.pop().start(text)
@@ -116,10 +117,13 @@ class Newcomer:
         return {name: value for name, value in env.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
 
     def _lend_packages(self) -> None:
-        """Those of this Python, so that pip has only ours to install."""
-        (theirs,) = (self._folder / "shop-jobs/venv/lib").glob("python*/site-packages")
+        """Those of this Python, pip among them, so that there is only ours to install."""
+        venv = self._folder / "shop-jobs/venv"
+        (theirs,) = venv.glob("lib/python*/site-packages")
         lent = [sysconfig.get_path("purelib"), *site.getsitepackages()]
         (theirs / "lent.pth").write_text("".join(f"{path}\n" for path in dict.fromkeys(lent)))
+        (venv / "bin/pip").write_text(f'#!/bin/sh\nexec "{venv}/bin/python" -m pip "$@"\n')
+        (venv / "bin/pip").chmod(0o755)
 
 
 @pytest.fixture

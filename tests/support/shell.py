@@ -39,11 +39,12 @@ class Shell:
         self._process.stdin.write(f"{commands}\n".encode())
         self._process.stdin.flush()
 
-    def run(self, commands: str) -> str:
+    def run(self, commands: str, within_s: float = 60) -> str:
         """Type commands and wait until the last has ended; what they said. It fails where one of them does."""
         begin, end = len(self.said), f"--- end {next(self._ends)}: "
         self.start(f"trap 'echo failed: $BASH_COMMAND' ERR\n{commands}\ntrap - ERR; echo; echo '{end}'")
-        until_now(lambda: f"\n{end}\n" in self.said or not self._listener.is_alive(), f"{commands} has ended. It said {self.said[begin:]}")
+        is_over = lambda: f"\n{end}\n" in self.said or not self._listener.is_alive()  # noqa: E731
+        until_now(is_over, f"{commands} has ended. It said {self.said[begin:]}", within_s=within_s)
         said = self.said[begin:].partition(f"\n{end}\n")[0]
         assert "failed: " not in said, said
         return said
