@@ -15,6 +15,7 @@ from pathlib import Path
 from urllib.request import Request, urlopen
 from uuid import UUID
 
+import psutil
 import pytest
 
 from tests.cli.conftest import Cli, Offline, Start
@@ -225,6 +226,17 @@ async def test_a_given_database_is_migrated_and_used(start: Start, cli: Cli, roo
     assert "migrations applied" in program.said
     assert "No gateway: the gateway needs the package 'uvicorn'. Install it: pip install 'trunkline[server]'\n" in program.said
     assert [] == (await cli("jobs", "list", "--json", TRUNKLINE_SCHEMA="fresh")).json["jobs"]
+
+
+def test_no_gateway_opens_no_port(start: Start):
+    """No API either."""
+    program = start("up", "--no-gateway")
+    program.until("Ready. Ctrl-C stops it.")
+    opened = [each for each in psutil.Process(program.process.pid).net_connections("inet") if each.status == psutil.CONN_LISTEN]
+    program.signal(signal.SIGTERM)
+
+    assert 0 == program.end()
+    assert [] == opened and "http://" not in program.said
 
 
 async def test_a_demonstration_that_fails_is_exit_code_1(start: Start, cli: Cli):
