@@ -129,7 +129,7 @@ class Newcomer:
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """A short folder that any account can enter, with this repository in it."""
-    made = Path(tempfile.mkdtemp(prefix="tl-", dir=os.environ.get("TRUNKLINE_TEST_DIR") or "/tmp"))
+    made = Path(tempfile.mkdtemp(prefix="tl-", dir="/tmp"))
     made.chmod(0o755)
     (made / "trunkline").symlink_to(ROOT)
     yield made
@@ -155,4 +155,5 @@ def test_the_tutorial_is_true(folder: Path):
         for shell in (worker, first):
             shell.interrupt()
 
-    assert ["Stopped: 0 finished meanwhile, 0 handed back."] * 2 == [shell.said.strip().splitlines()[-1] for shell in (first, worker)]
+    for shell in (first, worker):  # the report of the last job may have been on its way
+        assert re.search(r"^Stopped: [01] finished meanwhile, 0 handed back\.\s*\Z", shell.said, re.MULTILINE), shell.said
