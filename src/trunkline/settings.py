@@ -160,12 +160,14 @@ class Settings(BaseModel):
     @field_validator("trusted_proxies")
     @classmethod
     def _checked_proxies(cls, proxies: str) -> str:
+        if _listed(proxies) == ("*",):
+            return proxies
         for each in _listed(proxies):
             try:
                 ipaddress.ip_network(each)
             except ValueError:
-                if each != "*":
-                    raise ValueError(f"{each[:80]!r} is no address and no network (10.0.0.0/8): list those of your proxies") from None
+                stands = "stands alone or not at all" if each == "*" else "is no address and no network"
+                raise ValueError(f"{each[:80]!r} {stands}: list those of your proxies, such as 10.0.0.0/8") from None
         return proxies
 
     @property
