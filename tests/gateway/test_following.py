@@ -36,6 +36,7 @@ from trunkline.store.admin import create_database, drop_database
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 SECRET = "s" * 40
 GIVEN = {"shutdown_timeout_s": 2, "jwt_secret": SECRET, "jwt_audience": "us", "env": "development", "address_connect_rate": 1000}
+HOME = "default"  # the worker of these tests serves its jobs
 LATER = datetime.now(UTC) + timedelta(days=1)
 shared = pytest_asyncio.fixture(scope="module", loop_scope="module")
 
@@ -57,18 +58,18 @@ async def gates() -> dict[str, asyncio.Event]:
 async def app(url: str, gates: dict[str, asyncio.Event]) -> AsyncIterator[Trunkline]:
     async with Trunkline(settings=Settings.load({}, database_url=url, **GIVEN)) as app:
 
-        @app.job("rebuild", retry_limit=0, tenants="all")
+        @app.job("rebuild", retry_limit=0)
         async def rebuild(job, gate: str):
             await job.progress(25, "Validating connection...", current=1, total=4)
             await gates[gate].wait()
             return {"tables": 3}
 
-        @app.job("fall", retry_limit=1, retry_delay=0, tenants="all")
+        @app.job("fall", retry_limit=1, retry_delay=0)
         async def fall(gate: str):
             await gates[gate].wait()
             raise ValueError("no such table")
 
-        @app.job("quick", tenants="all")
+        @app.job("quick")
         async def quick():
             return None
 
@@ -129,16 +130,16 @@ def told(client: Bare, job_id: UUID | str) -> list[Any]:
     ]
 
 
-async def test_an_unmodified_client_follows_a_job_from_the_api_to_its_end(app, server, tenant, gates):
+async def test_an_unmodified_client_follows_a_job_from_the_api_to_its_end(app, server, gates):
     """It says who it is and subscribes in one breath; REST → worker → its events."""
-    ann = token("ann", tenant)
+    ann = token("ann", HOME)
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}", headers={"Authorization": f"Bearer {ann}"}) as api:
-        made = (await api.post("/api/jobs", json={"type": "rebuild", "payload": {"gate": tenant}})).json()
+        made = (await api.post("/api/jobs", json={"type": "rebuild", "payload": {"gate": "rebuild"}})).json()
         client = await Node.start("seed-001.mjs", str(api.base_url), ann, made["id"], "plain")
         try:
             await client.saw("authenticated")
             await until(lambda: any("progress" in each for each in client.seen("job:status")), "it hears how far it is")
-            gates[tenant].set()
+            gates["rebuild"].set()
             (done,) = await client.saw("job:completed")
             await client.order("leave")
             (left,) = await client.saw("left")
@@ -156,18 +157,18 @@ async def test_an_unmodified_client_follows_a_job_from_the_api_to_its_end(app, s
     assert [] == [*client.seen("unauthorized"), *client.seen("connect_error"), *client.seen("job:failed")]
 
 
-async def test_a_job_that_is_retried_is_queued_again_and_fails_once(app, come, tenant, gates, capsys):
+async def test_a_job_that_is_retried_is_queued_again_and_fails_once(app, come, gates, capsys):
     """`job:failed` is for good. A cancelled one is a status; who comes afterwards is told the end."""
-    ann = await come("ann")
-    falls = await app.enqueue("fall", {"gate": tenant}, user_id="ann", tenant=tenant)
-    cancelled = await app.enqueue("quick", {}, user_id="ann", tenant=tenant, run_at=LATER)
+    ann = await come("ann", of=HOME)
+    falls = await app.enqueue("fall", {"gate": "fall"}, user_id="ann")
+    cancelled = await app.enqueue("quick", {}, user_id="ann", run_at=LATER)
     for job_id in (falls, cancelled):
         await ann.ask("subscribe:job", {"jobId": str(job_id)})
-    await app.cancel(cancelled, tenant=tenant)
+    await app.cancel(cancelled)
     await until(lambda: "active" in told(ann, falls), "it runs")
-    gates[tenant].set()
+    gates["fall"].set()
     await ann.until("job:failed")
-    late = await come("ann")
+    late = await come("ann", of=HOME)
     for job_id in (falls, cancelled):
         await late.ask("subscribe:job", {"jobId": str(job_id)})
     capsys.readouterr()  # the worker says what failed
@@ -178,12 +179,12 @@ async def test_a_job_that_is_retried_is_queued_again_and_fails_once(app, come, t
     assert (["job:failed"], ["cancelled"]) == (told(late, falls), told(late, cancelled))
 
 
-async def test_whoever_subscribes_amid_a_life_hears_the_rest_of_it_and_nothing_twice(app, come, tenant):
+async def test_whoever_subscribes_amid_a_life_hears_the_rest_of_it_and_nothing_twice(app, come):
     """The state is told first, and then exactly what came after it, at whatever moment one asks."""
-    ann = await come("ann")
+    ann = await come("ann", of=HOME)
 
     async def one(n: int) -> UUID:
-        job_id = await app.enqueue("quick", {}, user_id="ann", tenant=tenant)
+        job_id = await app.enqueue("quick", {}, user_id="ann")
         for _ in range(n % 7):
             await asyncio.sleep(0.001)
         assert "ok" == (await ann.ask("subscribe:job", str(job_id)))["status"]  # the id alone is understood
@@ -274,7 +275,7 @@ async def test_nobody_is_let_in_by_a_bad_token(app, server, door, tenant):
 
     assert [] == [name for name, client in clients.items() if ["unauthorized"] != [event for event, _ in client.heard] or client.answered]
     assert 1 == len({json.dumps(client.heard) for client in clients.values()})  # in the same words
-    assert 0 == server.watchers.connections and not server.dialects["/"]._turns
+    await until(lambda: 0 == server.watchers.connections and not server.dialects["/"]._turns, "nothing of them is left")
 
 
 async def test_whoever_says_nothing_is_cut_and_hears_nothing_before(server, door, monkeypatch):
@@ -294,9 +295,10 @@ async def test_whoever_says_nothing_is_cut_and_hears_nothing_before(server, door
 async def test_who_somebody_is_can_be_said_again_but_never_changed(app, server, door, come, tenant):
     """A fresh token takes the place of the old one, which may be over then; anybody else's ends the connection."""
     ann = await come("ann", exp=int(time.time()) + 30)
-    (before,) = server.gateway._revocations._ending.values()
+    (state,) = (link.state for link in server.dialects["/"]._turns if link.state is not None and link.state.principal.tenant == tenant)
+    before = state.principal.expires_at
     again = await ann.ask("authenticate", {"token": token("ann", tenant)})
-    (after,) = server.gateway._revocations._ending.values()
+    after, ends = state.principal.expires_at, set(server.gateway._revocations._ending.values())
     others = {
         "bob": token("bob", tenant),
         "her namesake": token("ann", f"{tenant}-x"),
@@ -312,7 +314,7 @@ async def test_who_somebody_is_can_be_said_again_but_never_changed(app, server, 
     await until(lambda: over.closed is not None, "its token is over")
 
     assert {"status": "ok", "userId": "ann"} == again and [{"userId": "ann"}] * 2 == ann.said("authenticated")
-    assert before < after and ann.closed is None
+    assert before < after and ann.closed is None and (before in ends, after in ends) == (False, True)
     assert [["authenticated", "unauthorized"]] * 5 == [[event for event, _ in each.heard] for each in (*twice, over)]
 
 
@@ -335,7 +337,8 @@ async def test_one_socket_follows_so_much_and_what_it_asks_is_done_in_order(app,
     assert 5 == len(refused) and all("22 rooms" in answer["error"] for answer in refused)  # everybody's and her own are two
     assert {"not_found", "rate_limited"} >= {answer["code"] for answer in flood}
     assert {"ok"} == {answer["status"] for answer in done} and before == len(told(ann, ids[0]))
-    assert 2 == len(server.watchers.rooms._members)
+    tenant_id = await app.tenant_id(tenant)
+    assert {"everyone", "inbox:ann"} == {room for of, room in server.watchers.rooms._members if of == tenant_id}
 
 
 async def test_both_namespaces_of_one_socket_count_and_are_told_in_their_own_words(app, server, tenant):
