@@ -112,7 +112,6 @@ class JobBroken(Push, frozen=True, kw_only=True):
 
 
 FOLLOWS: dict[str, type[Follow]] = {each.call: each for each in (Authenticate, SubscribeJob, UnsubscribeJob)}
-FOLLOW_ANSWERS: dict[str, type[Struct]] = {"authenticate": Identified, "subscribe:job": Follows, "unsubscribe:job": Follows}
 TO_USERS: tuple[type[Push], ...] = (Authenticated, Unauthorized, JobStatus, JobDone, JobBroken)
 _DECODERS: dict[str, msgspec.json.Decoder[Follow | UUID]] = {
     "authenticate": msgspec.json.Decoder(Authenticate),
