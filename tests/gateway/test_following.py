@@ -28,6 +28,7 @@ from tests.gateway.test_abuse import clean_log  # noqa: F401 - nothing that happ
 from tests.support.until import until
 from trunkline import Trunkline
 from trunkline.auth import Tokens
+from trunkline.errors import TimedOut
 from trunkline.gateway import recovery, statuses, telling
 from trunkline.model.job import new_id
 from trunkline.realtime import Event
@@ -345,6 +346,34 @@ async def test_one_socket_follows_so_much_and_what_it_asks_is_done_in_order(app,
     assert {"ok"} == {answer["status"] for answer in done} and before == len(told(ann, ids[0]))
     tenant_id = await app.tenant_id(tenant)
     assert {"everyone", "inbox:ann"} == {room for of, room in server.watchers.rooms._members if of == tenant_id}
+
+
+async def test_what_cannot_be_said_now_leaves_a_subscription_as_it_was(app, server, come, tenant, monkeypatch):
+    """The database does not answer while the state is looked at: what was followed is followed on and loses nothing, what was not is not."""
+    old, new = [await app.enqueue("quick", {}, user_id="ann", tenant=tenant, run_at=LATER) for _ in range(2)]
+    ann, offsets = await come("ann", recovery={"recovery": True}), []
+    await ann.ask("subscribe:job", {"jobId": str(old)})
+    (state,) = (link.state for link in server.dialects["/"]._turns if link.state is not None and link.state.principal.tenant == tenant)
+
+    async def too_late(_: int) -> None:
+        (job_id,) = state.arriving
+        await app.updates.emit_job_progress(job_id, 10, tenant=tenant)
+        await until(lambda: state.arriving[job_id], "it is held back")
+        await app.updates.broadcast_to_all("maintenance", {}, tenant=tenant)
+        await ann.until("maintenance", len(offsets) + 1)
+        offsets.append(ann.offset)
+        raise TimedOut("too late")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(await app.stream(), "caught_up", too_late)
+        answers = [await ann.ask("subscribe:job", {"jobId": str(job_id)}) for job_id in (old, new)]
+    for job_id in (new, old):
+        await app.cancel(job_id, tenant=tenant)
+    await until(lambda: "cancelled" in told(ann, old), "it is told")
+
+    assert [True, True] == [answer["retryable"] for answer in answers]
+    assert ("-", True, True) == (offsets[0], "~" in offsets[1], "~" in ann.offset)  # what is held back would be left out by it
+    assert (["queued", "active", "cancelled"], []) == (told(ann, old), told(ann, new))
 
 
 async def test_both_namespaces_of_one_socket_count_and_are_told_in_their_own_words(app, server, tenant):

@@ -13,7 +13,7 @@ from uuid import UUID
 from trunkline.auth import Principal
 from trunkline.gateway.socketio.link import Link
 from trunkline.gateway.socketio.packets import Parcel
-from trunkline.realtime import Event
+from trunkline.realtime import Event, job_room
 
 
 class Words(Protocol):
@@ -47,6 +47,11 @@ class Watcher:
     rooms: dict[str, str] = field(default_factory=dict)
     unwatch: Callable[[], None] = lambda: None
     unread: Callable[[], None] = lambda: None
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether events of a job that it follows are held back."""
+        return any(job_room(job_id) in self.rooms for job_id in self.arriving)
 
     def wants(self, told: Event) -> bool:
         """Whether progress that is held or late is for this one (Event.pace)."""

@@ -190,7 +190,7 @@ class Watchers:
         if watcher.pid is None:
             post(link, say, "")
             return
-        watcher.follows = recovery.packed(watcher.rooms)
+        watcher.follows = None if watcher.is_behind else recovery.packed(watcher.rooms)
         here = recovery.joined(self._stream.offset(watcher.principal.tenant_id) if offset is None else offset, watcher.follows)
         if say is None:
             link.post(event(link.namespace, recovery.MARK, here))
@@ -225,6 +225,8 @@ class Watchers:
             return
         self.rooms.join(link, tenant_id, room)
         watcher.arriving[job_id] = []
+        if watcher.is_behind:  # what is told meanwhile comes after what is held back: to resume from there would leave that out
+            watcher.follows = None
         try:
             await self._stream.ready(tenant_id)
             job = await self.own(watcher, job_id)
@@ -235,7 +237,7 @@ class Watchers:
             raise
         held = [told for told in watcher.arriving.pop(job_id) if watcher.wants(told) and watcher.words(told) is not None]
         watcher.rooms[room] = room
-        for told in held[:-1]:
+        for told in held[:-1]:  # its offset is older than what was told meanwhile, so that comes with the last one
             post(link, lambda *end, told=told: watcher.words(told, *end), "" if watcher.pid is None else recovery.UNUSABLE)
         self._mark(link, watcher, lambda *end: watcher.words(held[-1], *end) if held else standing(job, *end))
 
@@ -245,9 +247,11 @@ class Watchers:
         if still:
             for told in held:
                 self._tell(link, watcher, told, {})
+            self._mark(link, watcher)
         else:
-            watcher.rooms.pop(room, None)
             self.rooms.leave(link, watcher.principal.tenant_id, room)
+            if watcher.rooms.pop(room, None) is not None:
+                self._mark(link, watcher)
 
     def unfollow(self, link: Link, watcher: Watcher, name: str) -> None:
         """Let it hear that no more."""
