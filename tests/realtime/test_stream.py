@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 from tests.support.until import until
+from trunkline.realtime import stream, telling
+from trunkline.store import events as store_events
 from trunkline.store import work
 
 
@@ -185,3 +188,28 @@ async def test_a_move_that_had_looked_before_anybody_watched_is_waited_for(queue
     job_id = await queue.put()
 
     assert [job_id] == [event.job_id for event in await told.until(1)]
+
+
+async def test_who_asks_amid_a_burst_is_answered_after_the_next_one(queue, open_stream, monkeypatch):
+    """The rest of a burst is older than the question: what committed before it has been told when it is answered."""
+    monkeypatch.setattr(stream, "BURST", 2)
+    monkeypatch.setattr(telling, "BURST", 2)
+    told = await open_stream(queue.tenant_id)
+    read, asked = store_events.read, []
+
+    async def told_by_then(job_id) -> list[str]:
+        await told.stream.caught_up(queue.tenant_id)
+        return told.whats(job_id)
+
+    async def read_and_ask(*where, **how):
+        found = await read(*where, **how)
+        if len(found.told) == 2 and not asked:
+            asked.append(asyncio.create_task(told_by_then(await queue.put())))
+            await asyncio.sleep(0)
+        return found
+
+    monkeypatch.setattr(store_events, "read", read_and_ask)
+    await queue.store.fetchval("select count(*) from (select trunkline.enqueue('a', '{}') from generate_series(1, 3)) as x")
+    await until(lambda: bool(asked), "it is asked amid a burst")
+
+    assert ["queued"] == await asked[0]

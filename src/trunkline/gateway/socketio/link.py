@@ -38,8 +38,8 @@ class Dialect(Protocol):
         """A client asks for the namespace, with `auth` as JSON text that nobody has checked. Accept or refuse it; then greet it."""
         ...
 
-    async def answer(self, link: Link, name: str, data: Raw) -> Struct | Sequence[Struct]:
-        """What a call is answered; `data` was checked. Raises nothing."""
+    async def answer(self, link: Link, name: str, data: Raw) -> Struct | Sequence[Struct] | None:
+        """What a call is answered; None: nothing at all. `data` was checked. Raises nothing."""
         ...
 
     def drained(self, link: Link) -> None:
