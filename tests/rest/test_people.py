@@ -82,12 +82,12 @@ async def test_who_did_what_is_written(user, admin):
 
 async def test_an_act_that_fails_at_its_end_leaves_no_row(app, user, admin, monkeypatch):
     """The row and the act are one transaction, either way round."""
-    from trunkline.audit import Audit
+    from trunkline.store import audit
 
     async def broken(*_, **__):
         raise RuntimeError("the log cannot be written")
 
-    monkeypatch.setattr(Audit, "note", broken)
+    monkeypatch.setattr(audit, "note", broken)
     answer = await user.post("/api/jobs", json={"type": "echo"})
     monkeypatch.undo()
 
