@@ -36,12 +36,22 @@ language sql security definer set search_path = pg_catalog, pg_temp as $$
      set body_hash = excluded.body_hash, status = excluded.status, answer = excluded.answer, answered_at = excluded.answered_at
 $$;
 
+-- A UUIDv7 whose next twelve bits are the fraction of its millisecond (RFC 9562, section 6.2, method 3): rows of one transaction are
+-- listed in the order in which they were written, which ids of one millisecond would not be.
+create or replace function trunkline.act_id() returns uuid
+language sql volatile set search_path = pg_catalog, pg_temp as $$
+  select encode(set_byte(set_byte(set_byte(overlay(r.raw placing substring(int8send(r.us / 1000) from 3) from 1 for 6),
+                                           6, 112 | (r.fraction >> 8)), 7, r.fraction & 255), 8, (get_byte(r.raw, 8) & 63) | 128), 'hex')::uuid
+    from (select c.us, (c.us % 1000 * 4096 / 1000)::integer as fraction, uuid_send(gen_random_uuid()) as raw
+            from (select (extract(epoch from clock_timestamp()) * 1000000)::bigint as us offset 0) as c offset 0) as r
+$$;
+
 -- Notes an act in the transaction that does it: a row for each of what it was done to. `p_detail` has 8 KB at the most, and no secrets.
 create or replace function trunkline.note_acts(
   p_tenant_id bigint, p_actor_kind text, p_actor text, p_act text, p_subjects text[], p_via text, p_address text, p_detail json) returns void
 language sql security definer set search_path = pg_catalog, pg_temp as $$
   insert into trunkline.audit (tenant_id, audit_id, at, actor_kind, actor, act, subject, via, address, detail)
-  select p_tenant_id, trunkline.new_id(), trunkline.now(), p_actor_kind, left(p_actor, 500), p_act, left(s, 600), p_via, left(p_address, 100), p_detail
+  select p_tenant_id, trunkline.act_id(), trunkline.now(), p_actor_kind, left(p_actor, 500), p_act, left(s, 600), p_via, left(p_address, 100), p_detail
     from unnest(p_subjects) as s
 $$;
 
