@@ -93,7 +93,7 @@ class Batches:
         async def before(tenant_id: int) -> tuple[Any, ...]:
             return (batch_id, name, *await keeping.callbacks(self._reach, tenant_id, calls))
 
-        sent = await put_in(
+        tenant_id, sent = await put_in(
             self._reach,
             children,
             tenant,
@@ -101,7 +101,7 @@ class Batches:
             Statement(store_batches.SEND, store_batches.SEND_TYPES, before),
             lambda store, tenant_id, what, ordered: store_batches.send(store, tenant_id, what[0], what[1], what[2], what[3], ordered),
         )
-        await self._reach.noted(await self._reach.tenant_id(tenant), "batch.sent", f"batch:{batch_id}", jobs=len(sent), name=name)
+        await self._reach.noted(tenant_id, "batch.sent", f"batch:{batch_id}", jobs=len(sent), name=name)
         return BatchSent(batch_id, sent)
 
     def open(

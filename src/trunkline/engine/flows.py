@@ -60,7 +60,7 @@ class Flows:
         if not jobs:
             return []
         _are_jobs(jobs)
-        return await put_in(
+        _, sent = await put_in(
             self._reach,
             jobs,
             tenant,
@@ -68,6 +68,7 @@ class Flows:
             Statement(store_batches.TOGETHER, store_batches.TOGETHER_TYPES, _nothing),
             lambda store, tenant_id, _, ordered: store_batches.enqueue_together(store, tenant_id, ordered),
         )
+        return sent
 
 
 async def _nothing(_: int) -> tuple[()]:

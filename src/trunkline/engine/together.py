@@ -36,8 +36,8 @@ async def put_in(
     connection: Any,
     statement: Statement,
     write: Callable[[Store, int, tuple[Any, ...], Sequence[NewJob]], Awaitable[Written]],
-) -> list[Enqueued]:
-    """Put jobs in, parents before their children, and answer in the order given.
+) -> tuple[int, list[Enqueued]]:
+    """Put jobs in, parents before their children: the tenant's id, and an answer for each job in the order given.
 
     Args:
         connection: the caller's own with a transaction open; None: the transaction of `reach`, or else one of its own.
@@ -63,4 +63,4 @@ async def put_in(
             store, tenant_id, ordered, lambda jobs: patiently(lambda: write(store, tenant_id, before, jobs), timeout_s)
         )
     answers = dict(zip(order, done, strict=True))
-    return [Enqueued(*answers[at]) for at in range(len(jobs))]
+    return tenant_id, [Enqueued(*answers[at]) for at in range(len(jobs))]
