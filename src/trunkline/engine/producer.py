@@ -21,6 +21,7 @@ import structlog
 
 from trunkline.engine.collector import seldom
 from trunkline.engine.intake import Intake
+from trunkline.engine.patience import patiently
 from trunkline.engine.sealing import Sealing
 from trunkline.errors import MustEncrypt, QuotaExceeded, TrunklineError, Unavailable
 from trunkline.model import NewJob
@@ -202,31 +203,24 @@ class Producer:
         """One transaction, repeated by id while the database is away; sealed where the kind is encrypted."""
         sealing = self._sealing
         if sealing.anywhere or sealing.learned:
-            jobs = await self._sealed(tenant_id, jobs)
-        deadline = asyncio.get_running_loop().time() + self._timeout_s
-        pause_s = 0.05
-        while True:
-            try:
-                self.flushes += 1
-                return await self._write(tenant_id, jobs, repeat=repeat)
-            except MustEncrypt:
-                if not await sealing.ask(self._store, tenant_id, jobs):
-                    raise
-                jobs = await self._sealed(tenant_id, jobs)
-            except Unavailable as error:
-                if asyncio.get_running_loop().time() + pause_s > deadline:
-                    raise
-                log.warning("producer.waiting", error=str(error), retry_in_s=pause_s)
-                repeat = True  # it may have been committed: the plain paths would insert twice, this one does not
-                await asyncio.sleep(pause_s)
-                pause_s = min(pause_s * 2, 1.0)
+            jobs = await sealing.sealed_aside(tenant_id, jobs)
+        begun = asyncio.get_running_loop().time()
+        try:
+            return await self._write(tenant_id, jobs, repeat=repeat)
+        except (MustEncrypt, Unavailable) as refused:
+            return await self._again(tenant_id, jobs, refused, begun)
 
-    async def _sealed(self, tenant_id: int, jobs: Sequence[NewJob]) -> Sequence[NewJob]:
-        if len(jobs) <= MAX_FLUSH:
-            return self._sealing.sealed(tenant_id, jobs)
-        return await asyncio.to_thread(self._sealing.sealed, tenant_id, jobs)  # half a second for 20,000
+    async def _again(self, tenant_id: int, jobs: Sequence[NewJob], refused: MustEncrypt | Unavailable, begun: float) -> list[Enqueued]:
+        """By id, on the one path that may be said twice: it may have been committed, and the plain ones would insert twice."""
+        failed = refused if isinstance(refused, Unavailable) else None
+
+        async def send(jobs: Sequence[NewJob]) -> list[Enqueued]:
+            return await patiently(lambda: self._write(tenant_id, jobs, repeat=True), self._timeout_s, begun=begun, failed=failed)
+
+        return await self._sealing.sending(self._store, tenant_id, jobs, send)
 
     async def _write(self, tenant_id: int, jobs: Sequence[NewJob], *, repeat: bool) -> list[Enqueued]:
+        self.flushes += 1
         if repeat or not all(job.is_plain for job in jobs):
             done: list[Enqueued] = []
             for start in range(0, len(jobs), MAX_FLUSH):

@@ -65,6 +65,11 @@ class Link:
         """Whether its client reads as fast as it is sent to."""
         return self.is_open and self.socket.queue.has_room
 
+    @property
+    def address(self) -> str:
+        """Where its client comes from."""
+        return self.socket.visit.client
+
     def accept(self, **fields: Any) -> None:
         """Let it in; once it is, its address has one unknown socket less."""
         self.post(packets.control(packets.CONNECT, self.namespace, {"sid": self.sid, **fields}))
