@@ -14,7 +14,7 @@ import math
 from trunkline.model import RetryAfter
 from trunkline.store import Store, limits
 
-PATIENCE_S = 10.0  # past this the job gives its slot back
+PATIENCE_S = 5.0  # past this the job gives its slot back
 LEAST_S, PAUSED_S = 0.01, 60.0
 
 

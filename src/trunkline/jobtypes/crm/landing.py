@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, DateTime, MetaData, String, Table, insert, literal, select, update
+from sqlalchemy import JSON, BigInteger, Column, DateTime, MetaData, String, Table, insert, literal, select, update
 
 from trunkline.connections import Connection
 from trunkline.jobtypes.crm.pages import Item, Place
@@ -95,15 +95,17 @@ class SyncLanding(Target):
                 written=standing.written + written,
                 refused=standing.refused + unfit + len(refused),
             )
-            moved = {} if place is None else {"changed_at": place.at.replace(tzinfo=None), "last_id": place.id}
+            moved = {} if place is None else {"changed_at": place.at.astimezone(UTC).replace(tzinfo=None), "last_id": place.id}
             counts = {name: getattr(then, name) for name in COUNTS}
             self._session.execute(update(marker).where(marker.c.sync_id == sync_id).values(**moved, **counts))
         return then, refused
 
     def row_of(self, item: Item, mapping: Mapping[str, values.Column]) -> tuple[Values, list[tuple[str, str]]]:
         """The item as {column: value}, and what is wrong as (field, reason). Times go into columns without a zone as UTC."""
-        cells = {field: self._shaped(item.get(field), column.name) for field, column in mapping.items()}
-        row, wrong = values.converted(cells, mapping)
+        whole = {column.name: item.get(field) for field, column in mapping.items() if isinstance(self.table.c[column.name].type, JSON)}
+        cells = {field: self._shaped(item.get(field), column.name) for field, column in mapping.items() if column.name not in whole}
+        row, wrong = values.converted(cells, {field: mapping[field] for field in cells})
+        row |= whole
         for name, value in row.items():
             if isinstance(value, datetime) and value.tzinfo is not None and not getattr(self.table.c[name].type, "timezone", False):
                 row[name] = value.astimezone(UTC).replace(tzinfo=None)

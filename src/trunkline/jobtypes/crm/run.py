@@ -93,10 +93,10 @@ class _Attempt:
         order = self._order
         asked = None if MULTIFIELD in self._mapping else tuple(dict.fromkeys(("id", "updatedTime", *self._mapping)))
         question = Question(order.entity_type_id, asked)
-        digest = _digest([sorted((name, column.name) for name, column in self._mapping.items())])
+        digest = _digest([sorted((name, str(column.name)) for name, column in self._mapping.items())])
         standing = self._landing.begin(order.sync_id, digest, order.job_id, full=order.full)
-        behind = Place(standing.place.at - timedelta(seconds=order.overlap_s), 0) if standing.place else None
-        first, pages, ended = behind, 1, False
+        behind = first = Place(standing.place.at - timedelta(seconds=order.overlap_s), 0) if standing.place else None
+        pages, ended = 1, False
         while not ended:
             try:
                 answer, found = self._bridge.ask(self._source.pages(question, behind, pages))
@@ -129,8 +129,8 @@ class _Attempt:
                 rows.append(row)
                 ids.append(place.id)
         # Within the overlap it may not move back: a crash there would only make the next overlap longer, but one in a row never ends.
-        place = placed[-1][0] if placed and (standing.place is None or placed[-1][0] > standing.place) else None
-        then, refused = self._landing.land(self._order.sync_id, standing, rows, unfit, place)
+        reached = placed[-1][0] if placed and (standing.place is None or placed[-1][0] > standing.place) else None
+        then, refused = self._landing.land(self._order.sync_id, standing, rows, unfit, reached)
         for n, why in refused:
             self._refuse(ids[n], None, why)
         self._done.seen, self._done.written, self._done.refused = then.seen, then.written, then.refused

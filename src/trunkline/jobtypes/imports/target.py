@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, Self
 
-from sqlalchemy import Column, Inspector, MetaData, Table, insert, inspect
+from sqlalchemy import JSON, Column, Inspector, MetaData, Table, insert, inspect
 from sqlalchemy.exc import DataError, IntegrityError, NoSuchTableError, OperationalError, ProgrammingError
 
 from trunkline.connections import Connection
@@ -116,6 +116,9 @@ class Target:
                 table = Table(name, MetaData(), schema=schema, autoload_with=self._session, resolve_fks=False)
         except NoSuchTableError:
             raise Fail(f"there is no table {name!r} in {self._connection} that the user may see. Check the name and its schema.") from None
+        for column in table.columns:
+            if isinstance(column.type, JSON):
+                column.type.none_as_null = True  # an empty cell is no JSON null
         if strange := [column for column in self._key if column not in table.columns]:
             raise Fail(f"the key names the column {strange[0]!r}, which table {name!r} does not have.")
         if self._mode != "insert" and not self._is_unique(name, schema, table):
@@ -133,6 +136,8 @@ class Target:
 
 
 def _python(column: Column[Any]) -> type | None:
+    if isinstance(column.type, JSON):
+        return dict  # SQLAlchemy says object
     try:
         return column.type.python_type
     except NotImplementedError:
