@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import signal
@@ -270,6 +271,21 @@ async def test_each_error_of_the_portal_is_final_or_tried_again(sync: Sync, port
     assert [] == rows(table)
 
 
+async def test_a_batch_that_is_too_large_is_asked_for_in_smaller_ones(
+    sync: Sync, portal: Portal, table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bitrix24.Portal.__init__, "__kwdefaults__", {"answer_s": 20.0, "most_bytes": 30_000})
+    for n in range(1, 501):
+        portal.put(n, second=n, title="x" * 20, comment="y" * 100)
+
+    await sync()
+    portal.items[7]["title"] = "z" * 40_000
+
+    assert 500 == len(rows(table))
+    with pytest.raises(Fail, match="larger than is read at once"):
+        await sync(full=True)
+
+
 async def test_an_answer_that_never_ends_ends(portal: Portal) -> None:
     def endless(handler: BaseHTTPRequestHandler) -> None:
         handler.send_response(200)
@@ -350,16 +366,29 @@ async def test_an_error_within_a_batch_is_told_by_the_page_itself(sync: Sync, po
     assert 150 == len(rows(table))
 
 
+async def test_a_sync_that_is_cancelled_ends_and_a_later_one_goes_on(sync: Sync, portal: Portal, table: Path, job: RecordingJob) -> None:
+    for n in range(1, 401):
+        portal.put(n, second=n)
+    job.on_progress = lambda job: setattr(job, "cancelled", "50 items" in str(job.said[-1][1]))
+
+    with pytest.raises(asyncio.CancelledError):
+        await sync()
+    there, job.cancelled, job.on_progress = len(rows(table)), False, None
+    result = await sync(overlap_seconds=0)
+
+    assert (50, 351, 400) == (there, result["seen"], len(rows(table)))
+
+
 async def test_two_workers_keep_one_portal_s_bucket_together(trunkline_url: str, tmp_path: Path) -> None:
     """The portal counts for itself: its bucket never ran over, and both syncs are whole."""
-    with Portal(bucket=6, leak=40.0) as portal:
+    with Portal(bucket=7, leak=10.0) as portal:
         for n in range(1, 700):
             portal.put(n, second=n)
         settings = {"database_url": trunkline_url, "encryption_keys": FIRST_KEY, "connection_hosts": f"{tmp_path},127.0.0.1"}
         tables = [tmp_path / f"{name}.db" for name in "abcd"]
         async with Trunkline(settings=Settings.load({}, **settings)) as one, Trunkline(settings=Settings.load({}, **settings)) as other:
             await one.connections.create(portal.url, name="crm")
-            await one.limits.set(key="bitrix24:127.0.0.1", rate=36, burst=2)
+            await one.limits.set(key="bitrix24:127.0.0.1", rate=9, burst=1)
             for path in tables:
                 with sqlite3.connect(path) as conn:
                     conn.execute(TABLE)
@@ -375,7 +404,7 @@ async def test_two_workers_keep_one_portal_s_bucket_together(trunkline_url: str,
             results = [await one.wait(job, timeout=60) for job in jobs]
 
         assert [699] * 4 == [len(rows(path)) for path in tables]
-        assert (0, True) == (portal.refused, portal.most_in_bucket <= 6)
+        assert (0, True) == (portal.refused, portal.most_in_bucket <= 7)
         assert len(portal.asked) - 1 == sum(result["requests"] for result in results)  # and the test of the connection
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from dataclasses import dataclass
+from datetime import datetime
 from types import TracebackType
 from typing import Any
 
@@ -166,13 +167,18 @@ def _measured(said: dict[str, Any]) -> Answer:
     busiest = max([whole, *each], key=lambda time: _number(time.get("operating")))
     reset_at, now = _number(busiest.get("operating_reset_at")), _number(whole.get("finish"))
     free_in_s = max(reset_at - now, 1.0) if reset_at and now else None
-    at = whole.get("date_start")
-    took_s = _number(whole.get("duration"))
-    return Answer(result, _number(busiest.get("operating")), free_in_s, at if isinstance(at, str) else None, took_s)
+    return Answer(result, _number(busiest.get("operating")), free_in_s, _moment(whole.get("date_start")), _number(whole.get("duration")))
 
 
 def _object(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}  # PHP writes an empty one as a list
+
+
+def _moment(value: Any) -> str | None:
+    try:
+        return value if datetime.fromisoformat(value).tzinfo is not None else None
+    except (TypeError, ValueError):
+        return None
 
 
 def _number(value: Any) -> float:

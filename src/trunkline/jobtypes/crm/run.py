@@ -79,6 +79,8 @@ def run(order: Order, source: Source, bridge: Bridge) -> Done:
             return _Attempt(order, source, bridge, landing, mapping).through()
     except Overtaken:
         raise RetryAfter(OVERTAKEN_S, "another job brings the same items into the same table. Give them one unique_key.") from None
+    except TooLarge as error:
+        raise Fail(f"the portal's answer is larger than is read at once ({error}). Name fewer fields in the mapping.") from None
     except (SQLAlchemyError, ImportError, RuntimeError) as error:
         failure = translated(error, order.target, "sync into")
     raise failure  # outside of the handler, so that the driver's words do not travel along as its context
@@ -102,7 +104,7 @@ class _Attempt:
                 answer, found = self._bridge.ask(self._source.pages(question, behind, pages))
             except TooLarge:
                 if pages == 1:
-                    raise Fail(f"{PAGE} items have more bytes than are read at once. Name fewer fields in the mapping.") from None
+                    raise
                 pages = max(pages // 4, 1)
                 continue
             question = replace(question, until=question.until or answer.at)
@@ -145,7 +147,7 @@ class _Attempt:
         """How near the last change is to now: there is no other measure, as the portal is not made to count."""
         percent = 50.0
         if first is not None and behind is not None and until is not None:
-            whole = (datetime.fromisoformat(until).astimezone() - first.at).total_seconds()
+            whole = (datetime.fromisoformat(until) - first.at).total_seconds()
             percent = 5 + 90 * min(max((behind.at - first.at).total_seconds() / whole, 0.0), 1.0) if whole > 0 else percent
         self._bridge.report(
             round(percent, 2), f"{self._done.written:,} items written, {self._done.refused:,} refused", current=self._done.seen
