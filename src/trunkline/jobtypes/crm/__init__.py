@@ -1,1 +1,2 @@
-"""How `crm-sync` works: `pages` asks a portal for what changed, `landing` writes it beside its place, `run` carries one attempt."""
+"""How `crm-sync` works: `source` asks a portal for the `pages` of what changed, `mapping` says which field goes into which column, `landing`
+writes rows beside their place, `run` carries one attempt."""
