@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 from urllib.parse import parse_qsl
@@ -22,6 +24,9 @@ CODE = "xk3never5shown9"
 ZONE = timezone(timedelta(hours=3))
 START = datetime(2026, 3, 1, 12, 0, tzinfo=ZONE)
 FIELDS = ("id", "title", "opportunity", "opened", "closedate", "updatedTime", "contacts", "ufCrm1_tags")
+TABLE = (
+    "create table deal (id integer primary key, title varchar(20) not null, opportunity numeric, updated_time timestamp, closedate date)"
+)
 Raw = tuple[int, dict[str, str], bytes]
 Refusal = tuple[int, str, str]
 
@@ -222,3 +227,10 @@ def _resolved(value: Any, done: dict[str, Any]) -> Any:
         except (KeyError, IndexError):
             break
     return at if not isinstance(at, (dict, list)) else json.dumps(at)
+
+
+def rows(table: Path, what: str = "id, title") -> list[tuple[Any, ...]]:
+    with sqlite3.connect(table) as conn:
+        found = conn.execute(f"select {what} from deal order by id").fetchall()
+    conn.close()
+    return found

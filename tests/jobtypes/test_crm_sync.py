@@ -3,96 +3,43 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-import signal
 import sqlite3
-import subprocess
-import sys
-import threading
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
-from tests.jobtypes.portal import CODE, START, Portal, refusal
+from tests.jobtypes.portal import CODE, START, TABLE, Portal, refusal, rows
 from tests.jobtypes.support import FIRST_KEY, Database, RecordingJob
 from trunkline import Trunkline
-from trunkline.connections import Connection, bitrix24
-from trunkline.connections.registry import checked_url
-from trunkline.engine import Permits
-from trunkline.errors import ConnectionFailed, ConnectionUnusable, HostRefused, InvalidInput, InvalidSetting, JobFailed, MustEncrypt
+from trunkline.connections import bitrix24
+from trunkline.errors import ConnectionFailed
 from trunkline.jobtypes import crm_sync, declare
-from trunkline.jobtypes.crm import run
-from trunkline.jobtypes.crm.landing import Overtaken, Standing, SyncLanding
-from trunkline.jobtypes.crm.pages import Place
-from trunkline.jobtypes.crm.source import Source
-from trunkline.jobtypes.schema.bridge import Bridge
 from trunkline.model import Fail, RetryAfter
 from trunkline.settings import Settings
 
 Sync = Callable[..., Awaitable[dict[str, Any]]]
-TABLE = (
-    "create table deal (id integer primary key, title varchar(20) not null, opportunity numeric, updated_time timestamp, closedate date)"
-)
 
 
 @pytest.fixture
-def portal() -> Iterator[Portal]:
-    with Portal() as portal:
-        yield portal
-
-
-@pytest.fixture
-def table(tmp_path: Path) -> Path:
-    path = tmp_path / "shop.db"
-    with sqlite3.connect(path) as conn:
-        conn.execute(TABLE)
-    conn.close()
-    return path
-
-
-@pytest.fixture
-async def app(trunkline_url: str, tmp_path: Path) -> AsyncIterator[Trunkline]:
-    settings = Settings.load(
-        {},
-        database_url=trunkline_url,
-        encryption_keys=FIRST_KEY,
-        connection_hosts=f"/tmp,{tmp_path},127.0.0.1",
-        files_dir=str(tmp_path / "files"),
-        shutdown_timeout_s=5,
-    )
-    async with Trunkline(settings=settings) as app:
-        declare(app, "crm-sync", "data-export")
-        yield app
-
-
-@pytest.fixture
-async def sync(app: Trunkline, portal: Portal, table: Path, job: RecordingJob) -> Sync:
+async def sync(crm: Trunkline, portal: Portal, table: Path, job: RecordingJob) -> Sync:
     """One run, as a job of its own, from the portal into the table; the result. `tenant_id` is the default tenant's."""
-    await app.connections.create(portal.url, name="crm")
-    await app.connections.create(f"sqlite:///{table}", name="shop")
+    await crm.connections.create(portal.url, name="crm")
+    await crm.connections.create(f"sqlite:///{table}", name="shop")
     portal.asked.clear()
-    job.tenant_id = await app.tenant_id(None)
+    job.tenant_id = await crm.tenant_id(None)
 
     async def syncing(*, same_job: bool = False, **options: Any) -> dict[str, Any]:
         job.id = job.id if same_job else uuid.uuid4()
         payload = crm_sync.CrmSync(**{"connection_id": "crm", "entity": "deal", "target_id": "shop", "table": "deal", **options})
-        return await crm_sync.synced(app, job, payload)
+        return await crm_sync.synced(crm, job, payload)
 
     return syncing
-
-
-def rows(table: Path, what: str = "id, title") -> list[tuple[Any, ...]]:
-    with sqlite3.connect(table) as conn:
-        found = conn.execute(f"select {what} from deal order by id").fetchall()
-    conn.close()
-    return found
 
 
 async def test_only_what_changed_is_brought_the_next_time(sync: Sync, portal: Portal, table: Path, job: RecordingJob) -> None:
@@ -182,13 +129,13 @@ async def test_an_item_that_does_not_fit_is_left_out_and_named(sync: Sync, porta
     assert [(3, "Deal 3")] == rows(table)
 
 
-async def test_types_land_in_postgresql_and_a_refused_row_is_told(app: Trunkline, portal: Portal, database: Database, sync: Sync) -> None:
+async def test_types_land_in_postgresql_and_a_refused_row_is_told(crm: Trunkline, portal: Portal, database: Database, sync: Sync) -> None:
     database.execute(
         "create table deal (id int primary key, title text check (title <> 'Deal 2'), opened boolean, updated_time timestamptz, tags jsonb)",
         f"alter table deal owner to {database.role}",
         f"grant create on schema public to {database.role}",
     )
-    await app.connections.create(database.url, name="pg")
+    await crm.connections.create(database.url, name="pg")
     for n in (1, 2, 3):
         portal.put(n, second=n)
     mapping = {"id": "id", "title": "title", "opened": "opened", "updatedTime": "updated_time", "ufCrm1_tags": "tags"}
@@ -286,31 +233,7 @@ async def test_a_batch_that_is_too_large_is_asked_for_in_smaller_ones(
         await sync(full=True)
 
 
-async def test_an_answer_that_never_ends_ends(portal: Portal) -> None:
-    def endless(handler: BaseHTTPRequestHandler) -> None:
-        handler.send_response(200)
-        handler.end_headers()
-        with contextlib.suppress(OSError):
-            while True:
-                handler.wfile.write(b" " * 65536)
-
-    over = threading.Event()
-
-    def silent(handler: BaseHTTPRequestHandler) -> None:
-        over.wait(30)
-
-    connection = Connection("crm", "bitrix24", portal.url, name="crm", address="127.0.0.1")
-    portal.answer_next(endless, silent)
-    async with bitrix24.Portal(connection, answer_s=5, most_bytes=1_000_000) as session:
-        with pytest.raises(bitrix24.TooLarge):
-            await session.call("scope")
-    async with bitrix24.Portal(connection, answer_s=0.2) as session:
-        with pytest.raises(ConnectionFailed, match="did not answer within"):
-            await session.call("scope")
-    over.set()
-
-
-async def test_a_full_bucket_and_a_worn_out_method_stop_the_portal_for_everybody(sync: Sync, portal: Portal, app: Trunkline) -> None:
+async def test_a_full_bucket_and_a_worn_out_method_stop_the_portal_for_everybody(sync: Sync, portal: Portal, crm: Trunkline) -> None:
     """The wait is the portal's own, uses up no attempt, and holds up every job of the key, also those that have not started."""
     portal.put(1, second=1)
     key = "bitrix24:127.0.0.1"
@@ -327,15 +250,15 @@ async def test_a_full_bucket_and_a_worn_out_method_stop_the_portal_for_everybody
         with pytest.raises(RetryAfter) as second:  # another job: nothing is sent
             await sync()
         assert before == len(portal.asked)
-        (limit,) = await app.limits.list()
+        (limit,) = await crm.limits.list()
         assert key == limit.key
         waits.append((caught.value.seconds, round(second.value.seconds, -1)))
-        await app.limits.unblock(key)
+        await crm.limits.unblock(key)
 
     assert [(10.0, 10.0), (60.0, 60.0), (77.0, 80.0)] == waits
 
 
-async def test_a_method_that_is_nearly_worn_out_is_left_before_the_portal_shuts_it(sync: Sync, portal: Portal, app: Trunkline) -> None:
+async def test_a_method_that_is_nearly_worn_out_is_left_before_the_portal_shuts_it(sync: Sync, portal: Portal, crm: Trunkline) -> None:
     for n in range(1, 201):
         portal.put(n, second=n)
     portal.operating, portal.works_s, portal.reset_in_s = 430, 11, 120
@@ -343,7 +266,7 @@ async def test_a_method_that_is_nearly_worn_out_is_left_before_the_portal_shuts_
     with pytest.raises(RetryAfter, match="441 of 480") as caught:
         await sync()
     portal.operating = 0
-    await app.limits.unblock("bitrix24:127.0.0.1")
+    await crm.limits.unblock("bitrix24:127.0.0.1")
     result = await sync(same_job=True, overlap_seconds=0)
 
     assert 120 == caught.value.seconds
@@ -408,170 +331,9 @@ async def test_two_workers_keep_one_portal_s_bucket_together(trunkline_url: str,
         assert len(portal.asked) - 1 == sum(result["requests"] for result in results)  # and the test of the connection
 
 
-DIE = """
-import asyncio, os, signal, sys
-from trunkline.connections import Connection
-from trunkline.connections.bitrix24 import Portal
-from trunkline.jobtypes.crm import landing, run
-from trunkline.jobtypes.crm.source import Source
-from trunkline.jobtypes.schema.bridge import Bridge
-
-where, at, url, portal = sys.argv[1], int(sys.argv[2]), *sys.argv[3:]
-calls, ordinary = 0, getattr(landing.SyncLanding, where)
-
-def dying(self, *a):
-    global calls
-    done = ordinary(self, *a)
-    calls += 1
-    if calls == at:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return done
-
-setattr(landing.SyncLanding, where, dying)
-
-class Permits:
-    async def take(self): ...
-
-class Job:
-    id, cancelled = "j", False
-    async def progress(self, *a, **k): ...
-
-async def main():
-    order = run.Order(1, "job", "crm", 2, Connection("shop", "sqlite", url), "deal", None, None, False, 0)
-    bridge = Bridge(Job())
-    async with Portal(Connection("crm", "bitrix24", portal)) as session:
-        source = Source(session, Permits())
-        done = await bridge.run(lambda: run.run(order, source, bridge))
-    print(done.seen, done.written, source.requests)
-
-asyncio.run(main())
-"""
-
-
-async def _again(table: Path, portal: Portal) -> run.Done:
-    job = RecordingJob()
-    order = run.Order(1, "job", "crm", 2, Connection("shop", "sqlite", f"sqlite:///{table}"), "deal", None, None, False, 0)
-    async with bitrix24.Portal(Connection("crm", "bitrix24", portal.url)) as session:
-        bridge, source = Bridge(job), Source(session, Free())
-        return await bridge.run(lambda: run.run(order, source, bridge))
-
-
-class Free(Permits):
-    """Permits without a database."""
-
-    def __init__(self) -> None: ...
-
-    async def take(self) -> None: ...
-
-
-@pytest.mark.parametrize(("where", "there"), [("land", 150), ("_write", 50)], ids=["behind-the-commit", "before-the-commit"])
-async def test_a_sync_that_is_killed_goes_on_from_its_rows(where: str, there: int, portal: Portal, table: Path) -> None:
-    """SIGKILL with a batch and its place committed; and with the batch written, but not committed. Nothing else notes the place."""
-    with sqlite3.connect(table) as conn:
-        conn.execute("create table told (n)")
-        conn.execute("create trigger t before insert on deal begin insert into told values (new.id); end")
-    conn.close()
-    for n in range(1, 401):
-        portal.put(n, second=n)
-
-    command = [sys.executable, "-c", DIE, where, "2", f"sqlite:///{table}", portal.url]
-    killed = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    found = len(rows(table))
-    done = await _again(table, portal)
-
-    assert (-signal.SIGKILL, there) == (killed.returncode, found), killed.stderr
-    assert list(range(1, 401)) == [n for (n,) in rows(table, "id")]
-    assert (401, 401, 0) == (done.seen, done.written, done.refused)
-    with sqlite3.connect(table) as conn:  # only the last item before the crash was written once more
-        assert 401 == conn.execute("select count(*) from told").fetchone()[0]
-    conn.close()
-
-
-def test_an_attempt_that_was_thought_dead_writes_nothing_old_over_new(database: Database) -> None:
-    database.execute(
-        "create table deal (id int primary key, title text)",
-        f"alter table deal owner to {database.role}",
-        f"grant create on schema public to {database.role}",
-    )
-    connection, at = Connection("shop", "postgresql", database.url), Place(START, 1)
-    with (
-        SyncLanding(connection, "deal", None, key="id") as late,
-        SyncLanding(connection, "deal", None, key="id") as new,
-    ):
-        before = late.begin("s", "d", "job", full=False)
-        then, _ = new.land("s", new.begin("s", "d", "job", full=False), [{"id": 1, "title": "new"}], 0, at)
-        with pytest.raises(Overtaken):
-            late.land("s", before, [{"id": 1, "title": "old"}], 0, at)
-
-        assert Standing(2, at, 1, 1, 0) == then
-        assert Standing(3, Place(at.at.astimezone(UTC), 1), 1, 1, 0) == late.begin("s", "d", "job", full=False)
-    with psycopg.connect(database.url) as conn:
-        assert [(1, "new")] == conn.execute("select * from deal").fetchall()
-
-
-async def test_a_target_without_room_for_the_place_is_refused(app: Trunkline, sync: Sync, database: Database) -> None:
+async def test_a_target_without_room_for_the_place_is_refused(crm: Trunkline, sync: Sync, database: Database) -> None:
     database.execute("create table deal (id int primary key, title text)", f"alter table deal owner to {database.role}")
-    await app.connections.create(database.url, name="pg")
+    await crm.connections.create(database.url, name="pg")
 
     with pytest.raises(Fail, match="may not make the table trunkline_sync"):
         await sync(target_id="pg")
-
-
-async def test_a_webhook_is_registered_as_a_database_is_and_shown_nowhere(app: Trunkline, portal: Portal, trunkline_url: str) -> None:
-    made = await app.connections.create(f"{portal.url}crm.item.list.json", name="crm", user_id="u1")
-    opened = await app.connections.opened(await app.tenant_id(None), made.id)
-    await app.start_worker()
-    export = await app.enqueue("data-export", {"connectionId": "crm", "sql": "select 1"})
-    with pytest.raises(JobFailed, match="is a CRM and no database"):
-        await app.wait(export, timeout=30)
-    with pytest.raises(InvalidInput, match="is a CRM"):
-        await app.connections.rebuild("crm")
-
-    with psycopg.connect(trunkline_url) as conn:
-        tables = conn.execute("select relname from pg_class where relnamespace = 'trunkline'::regnamespace and relkind = 'r'").fetchall()
-        stored = "".join(str(row) for (name,) in tables for row in conn.execute(f"select t::text from trunkline.{name} as t"))
-    assert ("bitrix24", f"http://127.0.0.1:{portal.port}/rest/1/***/", "Bitrix24") == (made.dialect, made.url, made.server)
-    assert portal.url == opened.url
-    assert CODE not in f"{stored} {made} {opened} {opened!r}"
-
-
-async def test_a_webhook_that_cannot_be_used_is_not_registered(app: Trunkline, portal: Portal, trunkline_url: str) -> None:
-    portal.scopes = ["user"]
-    with pytest.raises(ConnectionUnusable, match="may not read the CRM"):
-        await app.connections.create(portal.url, name="crm")
-    with pytest.raises(ConnectionUnusable, match="INVALID_CREDENTIALS"):
-        await app.connections.create(portal.url.replace(CODE, "other"), name="crm")
-    portal.answer_next(refusal(503, "QUERY_LIMIT_EXCEEDED"))
-    with pytest.raises(ConnectionFailed, match="asks to wait"):
-        await app.connections.create(portal.url, name="crm")
-    guarded = Settings.load({}, database_url=trunkline_url, encryption_keys=FIRST_KEY)
-    async with Trunkline(settings=guarded) as other:
-        for url in (portal.url, "https://169.254.169.254/rest/1/code/", "https://[::1]/rest/1/code/", "https://10.0.0.7/rest/1/code/"):
-            with pytest.raises(HostRefused, match="leads to an address"):
-                await other.connections.create(url, name="crm")
-    plain = Settings.load({}, database_url=trunkline_url, encryption_keys=FIRST_KEY, connection_hosts="10.0.0.0/8")
-    async with Trunkline(settings=plain) as other:
-        with pytest.raises(HostRefused, match="Write https"):
-            await other.connections.create("http://10.0.0.7/rest/1/code/", name="crm")
-    async with Trunkline(settings=Settings.load({}, database_url=trunkline_url)) as other:
-        with pytest.raises(MustEncrypt):
-            await other.connections.create(portal.url, name="crm")
-
-    assert [] == await app.connections.list()
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "https://x.bitrix24.com/",
-        "https://x/rest/one/code/",
-        "https://x/rest/1/",
-        "https://u:p@x/rest/1/code/",
-        "https://x/rest/1/code/?a=b",
-    ],
-)
-def test_an_address_that_is_no_webhook_is_refused_without_being_repeated(url: str) -> None:
-    with pytest.raises(InvalidSetting, match="no webhook") as caught:
-        checked_url("the URL", url)
-
-    assert "code" not in str(caught.value).partition("Write")[0]
