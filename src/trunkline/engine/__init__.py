@@ -11,6 +11,7 @@ from trunkline.engine.heart import Heart
 from trunkline.engine.hooks import EVENTS, Extensible, Hooks, JobEvent
 from trunkline.engine.limits import Limits
 from trunkline.engine.operations import Operations
+from trunkline.engine.permits import Permits
 from trunkline.engine.privacy import Privacy
 from trunkline.engine.producer import Enqueued, Producer
 from trunkline.engine.prompts import Prompts
@@ -46,6 +47,7 @@ __all__ = [
     "Limits",
     "OpenBatch",
     "Operations",
+    "Permits",
     "Privacy",
     "Producer",
     "Prompts",
