@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from trunkline.app import Trunkline
-    from trunkline.engine import Enqueued, Job, JobEvent
+    from trunkline.engine import Alert, Enqueued, Job, JobEvent, States
     from trunkline.model import BatchView, Fail, JobView, NewJob, Policy, RetryAfter, ScheduleView, Snooze, TemplateView, new_job
     from trunkline.observe.metrics import Metrics
     from trunkline.observe.trace import Tracing
 
 __all__ = [
+    "Alert",
     "BatchView",
     "Enqueued",
     "Fail",
@@ -34,6 +35,7 @@ __all__ = [
     "RetryAfter",
     "ScheduleView",
     "Snooze",
+    "States",
     "TemplateView",
     "Tracing",
     "Trunkline",
@@ -42,9 +44,11 @@ __all__ = [
 
 _HOMES = {
     "Trunkline": "trunkline.app",
+    "Alert": "trunkline.engine",
     "Enqueued": "trunkline.engine",
     "Job": "trunkline.engine",
     "JobEvent": "trunkline.engine",
+    "States": "trunkline.engine",
     "Metrics": "trunkline.observe.metrics",
     "Tracing": "trunkline.observe.trace",
     **dict.fromkeys(

@@ -14,6 +14,7 @@ from uuid import UUID
 from trunkline.connections import Connections
 from trunkline.embedded import EmbeddedServer
 from trunkline.engine import (
+    Alerts,
     Batches,
     Declarations,
     Enqueued,
@@ -65,13 +66,18 @@ class Trunkline(Operations, Declarations, Hosting):
         self.batches = Batches(self)
         self.flows = Flows(self)
         self.limits = Limits(self)
+        self.alerts = Alerts(self)
         self.records = Records(self)
         self.retention = Retention(self)
         self.tenants = Tenants(self)
         self.prompts, self.files = Prompts(self), Files(self)
         self.connections = Connections(self, self.privacy.vault, self._is_development)
         self.updates = Updates(self, self.privacy.reveal_result)
-        self.gauges = Gauges(self, lag_s=lambda: None if self._worker is None or self._presence is None else self._presence[1].lag_s)
+        self.gauges = Gauges(
+            self,
+            lag_s=lambda: None if self._worker is None or self._presence is None else self._presence[1].lag_s,
+            counts=lambda: None if self._store is None else self._store.counts,
+        )
         self._store: Store | None = None
         self._producer: Producer | None = None
         self._embedded: EmbeddedServer | None = None
@@ -120,6 +126,7 @@ class Trunkline(Operations, Declarations, Hosting):
                 except BaseException:
                     await store.close()
                     raise
+                store.counts.labels.is_own = self.registry.has
                 self._store = store
                 self._producer = Producer(store, self.privacy.sealing, timeout_s=settings.command_timeout_s)
             return self._store

@@ -91,6 +91,7 @@ class Batches:
             arguments = (tenant_id, batch_id, name, *calls, *(list(column) for column in store_batches.columns(ordered)))
             rows = await foreign.rows(connection, store.sql(store_batches.SEND), arguments, store_batches.SEND_TYPES)
             done = [(UUID(str(row[0])), bool(row[1])) for row in rows]
+            store.counts.some_enqueued(tenant_id, ordered, [is_new for _, is_new in done])
         else:
             tenant_id = await self._reach.tenant_id(tenant)
             timeout_s = self._reach.settings.command_timeout_s

@@ -44,6 +44,7 @@ class Job:
         "_spawned",
         "_store",
         "attempt",
+        "began_at",
         "cancelled",
         "deadline_at",
         "ending",
@@ -61,6 +62,7 @@ class Job:
         "stop_reason",
         "task",
         "tenant_id",
+        "took_s",
         "user_id",
     )
 
@@ -74,7 +76,7 @@ class Job:
         self.handler = handler
         self.seals = handler.seals  # what is encrypted, bits: 1 payload, 2 result
         self.cancelled = False
-        self.deadline_at = 0.0
+        self.deadline_at = self.began_at = self.took_s = 0.0  # monotonic; took_s: seconds of the attempt, once it has ended
         self.reported_in_transaction = False
         self.said_something = False  # progress or a report of its own: its end needs more than a plain ack
         self.stop_reason: str | None = None  # why its task was cancelled: timed_out, cancelled, lost, released
@@ -214,6 +216,7 @@ class Job:
             (self.tenant_id, *map(list, enqueue.arguments([job]))),
             ("bigint", *enqueue.JOB_TYPES),
         )
+        self._store.counts.some_enqueued(self.tenant_id, [job], [bool(rows[0][1])])
         return UUID(str(rows[0][0]))
 
     async def complete(self, result: Any = None, *, connection: Any) -> None:

@@ -71,6 +71,8 @@ async def copy(store: Store, tenant_id: int, jobs: Iterable[NewJob]) -> list[New
         taken += source
         for start in range(0, len(taken), 1000):
             await enqueue.jobs(store, tenant_id, taken[start : start + 1000])
+    else:
+        store.counts.enqueued(tenant_id, taken)
     return taken
 
 
