@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
@@ -41,7 +42,7 @@ from trunkline.errors import InvalidInput, NotFound, WaitTimeout
 from trunkline.hosting import Hosting
 from trunkline.jobtypes import Files
 from trunkline.model import JobView, NewJob, checked_name
-from trunkline.observe.trace import traceparent
+from trunkline.model.trace import traceparent
 from trunkline.realtime import Updates
 from trunkline.settings import Settings
 from trunkline.store import Signals, Store, sessions
@@ -289,8 +290,17 @@ class Trunkline(Operations, Declarations, Hosting):
         **options: Any,
     ) -> Enqueued:
         """As `enqueue`, and also whether the job is new."""
-        if self.settings.trace_context and "traceparent" not in options and (parent := traceparent()) is not None:
-            options["traceparent"] = parent
+        if not self.settings.trace_context or "traceparent" in options:
+            return await self._enqueue(kind, payload, template, tenant, connection, options)
+        tracing = self.hooks.tracing
+        with nullcontext() if tracing is None else tracing.sending(options.get("queue") or kind or "", kind or ""):
+            if (parent := traceparent()) is not None:
+                options["traceparent"] = parent
+            return await self._enqueue(kind, payload, template, tenant, connection, options)
+
+    async def _enqueue(
+        self, kind: str | None, payload: Any, template: str | None, tenant: str | None, connection: Any, options: dict[str, Any]
+    ) -> Enqueued:
         if template is not None and kind is None:
             job = await self.templates.job(template, payload, tenant=tenant, **options)
         elif kind is not None and template is None:

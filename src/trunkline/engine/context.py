@@ -19,6 +19,7 @@ from trunkline.engine.vault import PAYLOAD, RESULT, Vault, What, is_sealed, no_k
 from trunkline.errors import InvalidInput, LeaseLost, SecretInPayload
 from trunkline.model import Claimed, as_uuid, family
 from trunkline.model.payload import decode, encode
+from trunkline.model.trace import traceparent
 from trunkline.store import Store, enqueue, foreign, privacy, read, work
 from trunkline.store.read import Parent
 
@@ -46,6 +47,7 @@ class Job:
         "attempt",
         "began_at",
         "cancelled",
+        "claimed_at",
         "deadline_at",
         "ending",
         "error",
@@ -76,7 +78,9 @@ class Job:
         self.handler = handler
         self.seals = handler.seals  # what is encrypted, bits: 1 payload, 2 result
         self.cancelled = False
-        self.deadline_at = self.began_at = self.took_s = 0.0  # monotonic; took_s: seconds of the attempt, once it has ended
+        self.deadline_at = self.claimed_at = self.began_at = self.took_s = (
+            0.0  # monotonic; took_s: seconds of the attempt, once it has ended
+        )
         self.reported_in_transaction = False
         self.said_something = False  # progress or a report of its own: its end needs more than a plain ack
         self.stop_reason: str | None = None  # why its task was cancelled: timed_out, cancelled, lost, released
@@ -104,6 +108,11 @@ class Job:
     def options(self) -> dict[str, Any]:
         """The job's own options, {} for a plain job."""
         return {} if self._options is None else decode(self._options)
+
+    @property
+    def traceparent(self) -> str | None:
+        """The W3C trace context that it was enqueued in."""
+        return None if self._options is None else self.options.get("traceparent")
 
     @property
     def scheduled_for(self) -> datetime | None:
@@ -192,6 +201,8 @@ class Job:
         self._spawned += 1
         options.setdefault("idempotency_key", f"{self.id}/{key or self._spawned}")
         options.setdefault("batch_id", self.options.get("batch_id"))
+        if self._store.settings.trace_context:
+            options.setdefault("traceparent", traceparent())
         sealing = self._reporter.sealing or Sealing(None, max_bytes=self._store.settings.payload_max_bytes)
         try:
             job = sealing.new_job(kind, payload, **options)

@@ -24,6 +24,7 @@ import structlog
 from trunkline.engine.context import Job
 from trunkline.errors import InvalidInput
 from trunkline.observe.metrics import Metrics
+from trunkline.observe.trace import Tracing
 
 EVENTS = ("started", "completed", "failed", "retrying", "snoozed", "released", "cancelled", "lost")
 BESIDE_JOBS = ("alert", "monitor-states")  # told by engine.alarms
@@ -74,8 +75,7 @@ class Hooks:
 
     def add_observer(self, event: str, function: Observer) -> None:
         """Tell a function, plain or async, of every event of that name."""
-        if event not in EVENTS + BESIDE_JOBS:
-            raise InvalidInput(f"event is {event!r}: there are {', '.join(EVENTS + BESIDE_JOBS)}.")
+        check_event(event)
         self.observers.setdefault(event, []).append(function)
 
     def of_jobs(self) -> dict[str, list[Observer]]:
@@ -87,12 +87,23 @@ class Hooks:
         """What counts attempts, where something does."""
         return next((each for each in self.middleware if isinstance(each, Metrics)), None)
 
+    @property
+    def tracing(self) -> Tracing | None:
+        """What makes spans, where something does."""
+        return next((each for each in self.middleware if isinstance(each, Tracing)), None)
+
     def copy(self) -> Hooks:
         """The same registrations in lists of their own."""
         other = Hooks()
         other.middleware = list(self.middleware)
         other.observers = {event: list(functions) for event, functions in self.observers.items()}
         return other
+
+
+def check_event(event: str) -> None:
+    """InvalidInput: there is no event of this name; says which there are."""
+    if event not in EVENTS + BESIDE_JOBS:
+        raise InvalidInput(f"event is {event!r}: there are {', '.join(EVENTS + BESIDE_JOBS)}.")
 
 
 class Extensible:
@@ -114,6 +125,8 @@ class Extensible:
         Two more: `alert`, an `Alert` each time one is raised or resolved, and `monitor-states`, `States` once a minute; of all the
         processes of an installation that registered for them, one is told. A plain function of these runs in a thread.
         """
+
+        check_event(event)
 
         def register(function: Seen) -> Seen:
             self.hooks.add_observer(event, function)

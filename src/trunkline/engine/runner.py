@@ -107,7 +107,7 @@ class Runner:
     def start(self, jobs: list[Job], timeouts: list[float], claimed_at: float) -> None:
         """Take jobs of one tenant in; they start in order, tenants in turns, as there is room. `claimed_at`: monotonic, before the claim was sent."""
         for job, timeout_s in zip(jobs, timeouts, strict=True):
-            job.deadline_at = claimed_at + timeout_s
+            job.claimed_at, job.deadline_at = claimed_at, claimed_at + timeout_s
         if jobs:
             self._look_at = min(self._look_at, claimed_at + min(timeouts))
             is_mixed = bool(self._waiting) and self._waiting[-1].tenant_id != jobs[0].tenant_id

@@ -125,6 +125,7 @@ class Dispatcher:
                 created_at=job.created_at,
                 attempt=job.attempt,
                 expires_at=expires_at,
+                traceparent=job.traceparent,
             )
         )
 
