@@ -11,10 +11,12 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from tests.engine.test_gauges import scraped
 from tests.support.until import until
 from trunkline import Job, Tracing, Trunkline
 from trunkline.auth.mode import TEST_TENANT, TEST_TOKEN
 from trunkline.client import connect
+from trunkline.engine import worker
 from trunkline.model.trace import checked, continuing, traceparent
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -31,8 +33,9 @@ def spans(app: Trunkline) -> InMemorySpanExporter:
     return finished
 
 
-async def test_a_trace_goes_from_every_door_through_every_job(app, spans):
-    """API → handler → spawned job → remote worker → what that sends → handler; a batch; a schedule begins its own."""
+async def test_a_trace_goes_from_every_door_through_every_job(app, spans, monkeypatch):
+    """API → handler → spawned job → remote worker → what that sends → handler; a batch. And what all of them counted."""
+    monkeypatch.setattr(worker, "LINES_EVERY_S", 0.1)  # how soon a queue of a new tenant is noticed
     seen: dict[str, str | None] = {}
 
     @app.job("first", tenants="all")
@@ -48,33 +51,45 @@ async def test_a_trace_goes_from_every_door_through_every_job(app, spans):
     async def last(job: Job) -> None:
         seen["last"] = job.traceparent
 
+    metrics = await app.start_metrics()
     server = await app.start_gateway(port=0, mode="development", api=True)
     url = f"127.0.0.1:{server.port}"
     headers = {"Authorization": f"Bearer {TEST_TOKEN}", "traceparent": PARENT}
     async with connect(f"http://{url}", token=TEST_TOKEN) as client, httpx.AsyncClient(headers=headers) as http:
-        worked = asyncio.Event()
 
-        @client.job("remote")
+        @client.worker("remote")
         async def remote(job: Any) -> None:
             seen["remote"] = job.traceparent
             await client.send("last")
-            worked.set()
 
-        working = asyncio.create_task(client.work())
+        working = asyncio.create_task(client.work(signals=False))
         await app.start_worker()
         answer = await http.post(f"http://{url}/api/jobs", json={"type": "first", "payload": {}})
         assert 201 == answer.status_code, answer.text
         await until(lambda: {"batched", "last", "remote"} <= seen.keys(), "every job ran")
-        await worked.wait()
-        stopping = asyncio.create_task(client.stop()) if hasattr(client, "stop") else None
-        working.cancel()
-        await asyncio.gather(working, *([stopping] if stopping else []), return_exceptions=True)
+        counted = await until(lambda: remote_counted(metrics), "the remote attempt is counted")
+        client.stop()
+        await working
     await app.stop_worker()
     await app.stop_gateway(1)
 
     names = [span.name for span in spans.get_finished_spans() if span.context.trace_id == int(TRACE, 16)]
     assert {"process first", "process batched", "process last"} <= set(names)
     assert all(parent is not None and parent.split("-")[1] == TRACE for parent in seen.values()), seen
+    assert {("first", "first"): 1, ("remote", "remote"): 1, ("last", "last"): 1, ("batched", "batched"): 1} == counted[
+        "trunkline_jobs_created_total"
+    ]
+    assert 1 == counted["trunkline_job_duration_seconds_count"]["remote", "remote"]
+    assert {("raw",): 1, ("ws",): 0, ("socket.io",): 0} == counted["trunkline_websocket_connections_total"]
+    assert counted["trunkline_websocket_messages_sent_total"]["raw",] >= 3
+    assert {0} == set(counted["trunkline_websocket_errors_total"].values())
+    assert "trunkline_pickup_latency_seconds" in counted
+
+
+async def remote_counted(port: int) -> Any:
+    """A scrape that has the attempt of the remote worker; else None."""
+    seen = await scraped(port)
+    return seen if 1 == seen.get("trunkline_jobs_completed_total", {}).get(("remote", "remote")) else None
 
 
 async def test_a_trace_context_that_is_none_is_left_out(app):

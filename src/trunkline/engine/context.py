@@ -19,11 +19,22 @@ from trunkline.engine.vault import PAYLOAD, RESULT, Vault, What, is_sealed, no_k
 from trunkline.errors import InvalidInput, LeaseLost, SecretInPayload
 from trunkline.model import Claimed, as_uuid, family
 from trunkline.model.payload import decode, encode
+from trunkline.model.secret_fields import SecretFields
 from trunkline.model.trace import traceparent
+from trunkline.observe import logs
 from trunkline.store import Store, enqueue, foreign, privacy, read, work
 from trunkline.store.read import Parent
 
 current_job: ContextVar[Job | None] = ContextVar("trunkline_job", default=None)
+
+
+def _about_job() -> dict[str, Any] | None:
+    job = current_job.get()
+    return None if job is None else job.about()
+
+
+logs.about(_about_job)
+logs.hide(SecretFields.of("default").names)
 
 
 class Job:
@@ -108,6 +119,10 @@ class Job:
     def options(self) -> dict[str, Any]:
         """The job's own options, {} for a plain job."""
         return {} if self._options is None else decode(self._options)
+
+    def about(self) -> dict[str, Any]:
+        """What log lines say of it."""
+        return {"job_id": str(self.id), "attempt": self.attempt, "tenant_id": self.tenant_id, "kind": self.kind}
 
     @property
     def traceparent(self) -> str | None:
