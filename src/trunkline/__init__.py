@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from trunkline.engine import Alert, Enqueued, Job, JobEvent, States
     from trunkline.model import BatchView, Fail, JobView, NewJob, Policy, RetryAfter, ScheduleView, Snooze, TemplateView, new_job
     from trunkline.observe.metrics import Metrics
+    from trunkline.observe.sentry import report_to_sentry
     from trunkline.observe.trace import Tracing
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "Tracing",
     "Trunkline",
     "new_job",
+    "report_to_sentry",
 ]
 
 _HOMES = {
@@ -51,6 +53,7 @@ _HOMES = {
     "States": "trunkline.engine",
     "Metrics": "trunkline.observe.metrics",
     "Tracing": "trunkline.observe.trace",
+    "report_to_sentry": "trunkline.observe.sentry",
     **dict.fromkeys(
         ("BatchView", "Fail", "JobView", "NewJob", "Policy", "RetryAfter", "ScheduleView", "Snooze", "TemplateView", "new_job"),
         "trunkline.model",
