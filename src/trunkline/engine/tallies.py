@@ -55,7 +55,7 @@ class Tallies:
     async def run(self) -> None:
         """Write what there is, until cancelled."""
         while True:
-            await asyncio.sleep(EVERY_S)
+            await asyncio.sleep(min(EVERY_S, self._store.settings.alert_interval_s))
             await self.flush()
 
     async def flush(self) -> None:
