@@ -1,6 +1,7 @@
 """Moves jobs: gather enqueues, claim to capacity, run, ack in batches, keep leases, do the periodic duties."""
 
 from trunkline.engine.acts import Act, acting
+from trunkline.engine.alerts import Alert, Alerts, QueueStates, States
 from trunkline.engine.batches import Batches, BatchSent, OpenBatch
 from trunkline.engine.context import Job, current_job
 from trunkline.engine.declarations import Declarations
@@ -31,6 +32,8 @@ from trunkline.store.work import Settled
 __all__ = [
     "EVENTS",
     "Act",
+    "Alert",
+    "Alerts",
     "BatchSent",
     "Batches",
     "Declarations",
@@ -51,6 +54,7 @@ __all__ = [
     "Privacy",
     "Producer",
     "Prompts",
+    "QueueStates",
     "Reach",
     "Records",
     "Registry",
@@ -59,6 +63,7 @@ __all__ = [
     "Schedules",
     "Sealing",
     "Settled",
+    "States",
     "Stopped",
     "Templates",
     "Tenants",
