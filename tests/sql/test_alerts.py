@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Iterator
 from itertools import chain
 
@@ -16,6 +17,13 @@ from trunkline.store import Store, alerts, operate, sessions
 from trunkline.store.alerts import AlertRow, Tally
 
 LIMITS = {"dead_letters": 3, "failure_rate": 0.1, "retry_rate": 0.3, "stalled_s": 300, "slowdown": 3, "workers": 0, "least": 20}
+
+
+MANY_QUEUES = """with made as (
+    insert into trunkline.queue (tenant_id, name, priorities) select $1, 'q' || n, '{0}' from generate_series(0, 1199) as n returning *)
+  insert into trunkline.ready (tenant_id, ord, job_id, queue_id, attempt, priority, failures, traits)
+  select q.tenant_id, trunkline.ord_now() - 500 * 1000000::bigint * 4096, trunkline.new_id(), q.queue_id, 0, 0, 0, 0
+    from (select * from made union all select * from trunkline.queue where tenant_id = $2) as q"""
 
 
 async def look(store: Store, clock, session_id: int = 1, **limits: float) -> list[tuple[str, str, bool]]:
@@ -226,6 +234,27 @@ async def test_a_tenant_sees_its_own_alerts_and_tallies_only(trunkline_url, stor
 
     assert [] == blind
     assert [(other.tenant_id,)] == [tuple(row) for row in seen]
+
+
+async def test_the_alerts_of_one_tenant_hide_no_others(store, queue, clock):
+    """One with 1,200 queues that fail and stand still, beside one with a queue that does so a little; what is raised of one is bounded."""
+    other = await Queue.open(store, tenant="other")
+    await store.fetch(MANY_QUEUES, queue.tenant_id, other.tenant_id)
+    await alerts.note(store, [Tally(queue.tenant_id, f"q{n}", 0, 100, 0, 0.0) for n in range(1200)])
+    await alerts.note(store, [Tally(other.tenant_id, other.kind, 15, 5, 0, 0.0)])
+    await clock.forward(400)
+    await alerts.note(store, [Tally(queue.tenant_id, f"q{n}", 0, 100, 0, 0.0) for n in range(1200)])
+    await alerts.note(store, [Tally(other.tenant_id, other.kind, 15, 5, 0, 0.0)])
+    await look(store, clock, retry_rate=0, stalled_s=0)
+    await clock.forward(400)
+    await look(store, clock, retry_rate=0)
+    await look(store, clock, retry_rate=0)
+    raised = Counter((row.tenant, row.name) for row in await alerts.alerts(store, None, only_active=True))
+
+    assert {("default", "stalled"): 100, ("other", "stalled"): 1} == raised
+    assert {("default", "failure_rate"): 100, ("other", "failure_rate"): 1} == Counter(
+        (row.tenant, row.name) for row in await alerts.alerts(store, None, only_active=False) if row.resolved_at is not None
+    )
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,9 @@
 -- `watch_alerts` at any moment; one per interval does the work, and whoever comes after a process that died goes on from the table.
 -- Every question stops at a bound: nothing here grows with the jobs in line or with history (tests/sql/test_alerts.py).
 
--- Rates of queues in which at least `p_least` attempts ended within five to six minutes. A threshold of 0 is off.
+-- One tenant's many alerts hide no other's: where a question stops at 1,000 queues, each tenant's first come before any tenant's second.
+
+-- Rates of queues in which at least `p_least` attempts ended within five to six minutes, each tenant's busiest first. A threshold of 0 is off.
 create or replace function trunkline.rate_alarms(p_least integer, p_failure float8, p_retry float8, p_slowdown float8) returns setof trunkline.alarm
 language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off as $$
@@ -17,8 +19,8 @@ begin
   select r.tenant_id, x.name, q.name, x.value, x.threshold
     from (select t.tenant_id, t.queue_id, sum(t.completed)::float8 as completed, sum(t.failed)::float8 as failed,
                  sum(t.retried)::float8 as retried, sum(t.busy_s) as busy_s
-            from trunkline.tally as t where t.at >= v_since group by 1, 2
-          having sum(t.completed + t.failed + t.retried) >= p_least order by sum(t.completed + t.failed + t.retried) desc limit 1000) as r
+            from trunkline.tally as t where t.at >= v_since group by 1, 2 having sum(t.completed + t.failed + t.retried) >= p_least
+           order by row_number() over (partition by t.tenant_id order by sum(t.completed + t.failed + t.retried) desc), t.tenant_id limit 1000) as r
     join trunkline.queue as q on q.tenant_id = r.tenant_id and q.queue_id = r.queue_id
    cross join lateral (select sum(t.completed)::float8 as completed, sum(t.busy_s) as busy_s from trunkline.tally as t
                         where t.tenant_id = r.tenant_id and t.queue_id = r.queue_id and t.at < v_since and t.at >= v_since - interval '1 hour') as b
@@ -77,7 +79,7 @@ begin
    where s.waited > 0.8 * p_after_s and not coalesce(v_busy ? (q.tenant_id || '/' || q.queue_id), false)
      and not exists (select from trunkline.tally as e where e.tenant_id = q.tenant_id and e.queue_id = q.queue_id
                         and e.at >= date_trunc('minute', v_since) and e.completed + e.failed + e.retried > 0)
-   limit 1000;
+   order by row_number() over (partition by q.tenant_id order by s.waited desc), q.tenant_id limit 1000;
 end $$;
 
 -- Processes that went away without a goodbye, by host, and fewer processes alive than there should be. Of the whole installation.
@@ -95,6 +97,7 @@ $$;
 -- The interval's round. Writes what began, what goes on and what is over, and answers what is new: began (`resolved_at` null) or over.
 -- p_limits: {dead_letters, failure_rate, retry_rate, stalled_s, slowdown, workers, least}; 0 is off.
 -- What handlers are to be told (`news`) is exact: a resolution of which they did not hear the raise is not told, and the other way round.
+-- Of one tenant, up to 100 alerts of a name are raised at a time, the worst: more tell nobody more, and others wait behind them.
 create or replace function trunkline.watch_alerts(p_session_id integer, p_every_s float8, p_limits jsonb) returns setof trunkline.alert
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -117,8 +120,12 @@ begin
    where a.tenant_id = f.tenant_id and a.name = f.name and a.subject = f.subject and a.resolved_at is null;
   return query
   insert into trunkline.alert as a (tenant_id, name, subject, value, threshold, raised_at, seen_at, news)
-  select f.tenant_id, f.name, f.subject, f.value, f.threshold, v_now, v_now, 1 from unnest(v_alarms) as f
-   where f.value > f.threshold
+  select f.tenant_id, f.name, f.subject, f.value, f.threshold, v_now, v_now, 1
+    from (select b.*, c.subject is not null as is_old, count(*) filter (where c.subject is not null or b.value > b.threshold) over (
+                   partition by b.tenant_id, b.name order by c.subject is null, b.value desc, b.subject) as n
+            from unnest(v_alarms) as b
+            left join trunkline.alert as c on c.tenant_id = b.tenant_id and c.name = b.name and c.subject = b.subject and c.resolved_at is null) as f
+   where f.value > f.threshold and not f.is_old and f.n <= 100
       on conflict (tenant_id, name, subject) do update
      set value = excluded.value, threshold = excluded.threshold, raised_at = v_now, seen_at = v_now, resolved_at = null, telling_until = null,
          news = case when a.news = 2 and coalesce(a.telling_until <= v_now, true) then 0 else 1 end      -- they think it goes on
