@@ -45,8 +45,8 @@ class Principal:
     def actor(self, via: Via, address: str | None) -> Actor:
         """The same for the audit log: its token, or else the user."""
         if self.token_id is not None:
-            return Actor("token", str(self.token_id), via, address)
-        return Actor("user", str(self.user_id), via, address)
+            return Actor("token", str(self.token_id), via, address, self.tenant_id)
+        return Actor("user", str(self.user_id), via, address, self.tenant_id)
 
     def may(self, scope: Scope) -> bool:
         """Whether it has a scope."""

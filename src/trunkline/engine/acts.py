@@ -201,7 +201,7 @@ class Act(Operations):
 async def acting(reach: Actable, actor: Actor) -> AsyncIterator[Act]:
     """One transaction for what one person asked for, in that person's name."""
     store = await reach.open()
-    async with transaction(store) as bound:
+    async with transaction(store, actor.tenant_id) as bound:
         act = Act(reach, bound, actor)
         yield act
     await act.settle()

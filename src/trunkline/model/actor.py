@@ -22,12 +22,14 @@ class Actor:
     Attributes:
         kind: a user (id: the JWT's sub), a customer token (its id), an operator (the account on the host), the system itself.
         via: the door it came through; `address`: the network address, or the host of an operator.
+        tenant_id: who has to share this process with others: its tenant; None: whoever has the process to itself.
     """
 
     kind: Kind
     id: str
     via: Via
     address: str | None = None
+    tenant_id: int | None = None
 
     @classmethod
     def named(cls, who: str, address: str | None = None) -> Actor:

@@ -47,10 +47,15 @@ class Bound(Store):
 
 
 @asynccontextmanager
-async def transaction(store: Store) -> AsyncIterator[Bound]:
+async def transaction(store: Store, tenant_id: int | None = None) -> AsyncIterator[Bound]:
     """A transaction that commits when the block ends, and is rolled back when it raises.
 
     Half of the pool may be held so: what such a block asks besides (a policy, a template) finds a connection among the others.
+
+    Args:
+        tenant_id: whose it is, where there are many; None: of nobody in particular.
+    Raises:
+        TimedOut: too many others were held for too long.
     """
-    async with store.acts, store.connection() as conn, conn.transaction():
+    async with store.acts.turn(tenant_id), store.connection() as conn, conn.transaction():
         yield Bound(store, conn)

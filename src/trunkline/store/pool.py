@@ -24,6 +24,7 @@ from trunkline.settings import Settings, mask_url
 from trunkline.store.held import Held
 from trunkline.store.reaching import advice
 from trunkline.store.sqlstate import translate, translated
+from trunkline.store.turns import Turns
 
 # A peer that went away without a word (a dead machine, a cut cable) is noticed within about 30 s idle and 60 s amid an answer.
 # By default that takes two hours, and fifteen minutes. Set after connecting: PgBouncer refuses what it does not know in a startup packet.
@@ -45,7 +46,7 @@ class Store:
         self.settings = settings
         self.counts = ProcessCounts()
         self._held = Held(lambda: self._take(pool), lambda conn: _give_back(pool, conn))
-        self.acts = asyncio.Semaphore(max(settings.pool_max // 2, 1))  # who holds a connection and may need a second one (store.bound)
+        self.acts = Turns(max(settings.pool_max // 2, 1), within_s=settings.command_timeout_s)
         self.sql = cache(lambda text: sql.render(text, schema))  # texts are constants of our modules: bounded
 
     @classmethod
