@@ -11,7 +11,7 @@ import pytest
 from tests.support.proxy import Proxy
 from trunkline import Trunkline
 from trunkline.engine import producer
-from trunkline.errors import BadId, InvalidInput, InvalidPayload, Unavailable
+from trunkline.errors import BadId, InvalidInput, InvalidPayload, MustEncrypt, Unavailable
 from trunkline.model import new_job
 from trunkline.settings import Settings
 
@@ -207,6 +207,27 @@ async def test_a_generator_that_raises_undoes_its_transaction_and_ends_the_call(
         await app.enqueue_many(jobs())
     assert (0, 0) == (await queue.count("job"), await queue.count("ready"))
     assert 300 == len(await app.enqueue_many(new_job("work", n) for n in range(300)))
+
+
+class _Stopped(BaseException):
+    """What is no `Exception`."""
+
+
+async def test_what_a_generator_raises_is_not_taken_for_the_databases(app, queue, monkeypatch):
+    """A file's OSError, say: read as the end of the jobs, it would be a success with a part of them."""
+    monkeypatch.setattr(producer, "COPY_CHUNK", 2000)
+
+    def jobs(behind, error):
+        yield from (new_job("work", n) for n in range(behind))
+        raise error
+
+    for own in (OSError("its disk"), TimeoutError("its server"), Unavailable("its own"), MustEncrypt("its own"), _Stopped()):
+        for behind, kept in ((0, 0), (1500, 0), (2300, 2000)):
+            before = await queue.count("job")
+            with pytest.raises(type(own)) as raised:
+                await app.enqueue_many(jobs(behind, own))
+            assert (own, kept) == (raised.value, await queue.count("job") - before)
+    assert await queue.count("ready") == await queue.count("job")
 
 
 async def test_what_a_generator_raises_while_the_jobs_before_are_written_leaves_those(app, queue, monkeypatch):

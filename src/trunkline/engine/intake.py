@@ -24,7 +24,7 @@ class Intake:
         self._is_plain = is_plain
         self._jobs = iter(jobs)
         self._ahead: deque[NewJob] = deque()
-        self._raised: Exception | None = None
+        self._raised: BaseException | None = None
         self.piece: list[NewJob] = []
         self.step()
 
@@ -57,7 +57,7 @@ class Intake:
         before = len(self._ahead)
         try:
             self._ahead.extend(islice(self._jobs, SLICE))
-        except Exception as error:  # noqa: BLE001 - the caller's own, and raised when its turn comes
+        except BaseException as error:  # noqa: BLE001 - the caller's own, and raised when its turn comes
             self._raised = error
         return self._raised is None and len(self._ahead) > before
 

@@ -129,16 +129,21 @@ class Producer:
     async def _copy(self, tenant_id: int, intake: Intake) -> list[Enqueued]:
         """One transaction of plain jobs; when its answer was lost, what was read is sent again by id."""
         taken: list[NewJob] = []
+        own: BaseException | None = None
         try:
             self.flushes += 1
             jobs = intake.plain(COPY_CHUNK, taken)
             await copy.copy(self._store, tenant_id, jobs, look_ahead=lambda: intake.look_ahead(COPY_CHUNK))
+        except copy.SourceFailed as failed:
+            own = failed.error
         except (Unavailable, MustEncrypt) as error:  # a COPY of encrypted kinds is refused
             log.warning("producer.waiting", error=str(error), retry_in_s=0.0)
             taken = taken or list(intake.piece)  # it failed before the first was read
             await self._safely(tenant_id, taken, repeat=True)
             if taken and intake.piece and intake.piece[-1] is taken[-1]:
                 intake.step()
+        if own is not None:
+            raise own
         return list(map(_CREATED, zip((job[0] for job in taken), repeat(True))))
 
     async def _parents_first(self, tenant_id: int, jobs: Sequence[NewJob]) -> list[Enqueued]:

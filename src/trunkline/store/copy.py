@@ -50,6 +50,14 @@ _READY_HEAD, _READY_TAIL = Struct(">hiqi").pack, Struct(">iiiiihihih").pack
 _Line = tuple[str, str, int]  # queue, kind, priority
 
 
+class SourceFailed(Exception):
+    """The caller's iterator raised `error`: nobody may take it for something that the database said."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(repr(error))
+        self.error = error
+
+
 class _Place(NamedTuple):
     """What all jobs of one line share, as bytes."""
 
@@ -62,10 +70,12 @@ async def copy(store: Store, tenant_id: int, jobs: Iterable[NewJob], *, look_ahe
     """Insert plain jobs in one transaction and answer them; faster than `enqueue.plain` from a few hundred on.
 
     Row-level security refuses COPY to roles that are under it: `can_copy` tells. A caller's id that is there already is a
-    repeat, not an error; such jobs go in by calls of 1,000. What `jobs` raises while it is read undoes the transaction.
+    repeat, not an error; such jobs go in by calls of 1,000.
 
     Args:
         look_ahead: called again and again while the end of the transaction is written, until it says False; raises nothing.
+    Raises:
+        SourceFailed: with what `jobs` raised while it was read, whatever it was; the transaction is undone.
     """
     source, read = iter(jobs), list[NewJob]()
     ahead: asyncio.Task[None] | None = None
@@ -77,7 +87,7 @@ async def copy(store: Store, tenant_id: int, jobs: Iterable[NewJob], *, look_ahe
                 ahead = asyncio.create_task(_look(look_ahead))
             await copying.ready()
     except asyncpg.UniqueViolationError:
-        read += source
+        read += _taken(source)
         for start in range(0, len(read), 1000):
             await enqueue.jobs(store, tenant_id, read[start : start + 1000])
     else:
@@ -86,6 +96,13 @@ async def copy(store: Store, tenant_id: int, jobs: Iterable[NewJob], *, look_ahe
         if ahead is not None:
             ahead.cancel()
     return read
+
+
+def _taken(source: Iterator[NewJob], most: int | None = None) -> list[NewJob]:
+    try:
+        return list(islice(source, most))
+    except BaseException as error:  # noqa: BLE001 - it goes back to whose it is
+        raise SourceFailed(error) from None
 
 
 async def _look(look_ahead: Callable[[], bool]) -> None:
@@ -111,7 +128,7 @@ class _Copying:
         self._has_quota = False
         self._ready: list[bytes] = []
         self._slice: list[NewJob] = []  # read, and not written
-        self._raised: Exception | None = None
+        self._raised: SourceFailed | None = None
 
     async def jobs(self) -> None:
         """Write the rows of `job`, reading `source` as they go out: one COPY, and another after each question in between."""
@@ -136,7 +153,7 @@ class _Copying:
                 await self._conn.fetch(self._store.sql(NOTE), self._tenant_id, ids[start : start + NOTED])
 
     def _read(self) -> None:
-        self._slice = list(islice(self._source, SLICE))
+        self._slice = _taken(self._source, SLICE)
         self._jobs += self._slice
 
     async def _stream(self) -> AsyncIterator[bytes]:
@@ -148,7 +165,7 @@ class _Copying:
             await asyncio.sleep(0)  # the server waits for what is on its way
             try:
                 self._read()
-            except Exception as error:  # noqa: BLE001 - the caller's own, and raised when the COPY has ended
+            except SourceFailed as error:  # raised when the COPY has ended
                 self._slice, self._raised = [], error
             if not self._slice or self._has_quota or time.monotonic() > until or self._new_lines() or not self._are_good():
                 break
