@@ -11,7 +11,7 @@ import pytest
 
 from trunkline import Trunkline
 from trunkline.audit import Audit, Noted
-from trunkline.errors import InvalidInput
+from trunkline.errors import InvalidInput, TimedOut
 from trunkline.model.job import new_id
 
 
@@ -212,3 +212,50 @@ async def test_an_encrypted_kind_is_kept_within_an_act(trunkline_url):
 
         assert ["schedule.saved", "batch.sent"] == [one.act for one in found] and f"batch:{batch}" == found[1].subject
         assert isinstance(found[0].id, UUID) and "number" not in str(found)
+
+
+async def test_what_is_raised_in_an_act_is_not_taken_for_the_databases(app):
+    """A file's OSError, say: it comes out as it is, and undoes all."""
+    for own in (FileNotFoundError("theirs"), ConnectionResetError("theirs"), TimeoutError("theirs")):
+        with pytest.raises(type(own)) as raised:
+            async with app.acting("alice") as act:
+                await act.enqueue("work")
+                raise own
+        assert own is raised.value
+    assert ([], 0) == (await rows(app), await app.queue_size("work"))
+
+
+async def test_an_act_whose_transaction_was_lost_does_not_end_as_if_it_were_kept(app):
+    """PostgreSQL answers the COMMIT of a failed transaction without an error."""
+    with pytest.raises(InvalidInput, match="division by zero"):
+        async with app.acting("alice") as act:
+            await act.enqueue("work")
+            with pytest.raises(InvalidInput):
+                await act.store.fetch("select 1 / 0")
+    with pytest.raises(TimedOut):
+        async with app.acting("alice") as act:
+            await act.enqueue("work")
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(act.store.fetch("select pg_sleep(30)"), 0.05)
+
+    assert ([], 0) == (await rows(app), await app.queue_size("work"))
+
+
+async def test_a_value_that_never_left_us_spoils_no_act(app):
+    """The driver refused it, so the transaction stands."""
+    async with app.acting("alice") as act:
+        with pytest.raises(InvalidInput):
+            await act.store.fetch("select $1::integer", 2**40)
+        await act.enqueue("work")
+
+    assert 1 == await app.queue_size("work")
+
+
+async def test_verbs_of_one_act_may_be_called_at_the_same_moment(app):
+    """They take turns on its connection."""
+    async with app.acting("alice") as act:
+        made = await asyncio.gather(
+            *(act.enqueue("work", n) for n in range(10)), act.enqueue_many([act.new_job("work")]), act.batches.send([act.new_job("work")])
+        )
+
+    assert (12, 12) == (len(await rows(app)), await app.queue_size("work")) and 12 == len(made)

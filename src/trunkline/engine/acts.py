@@ -92,7 +92,8 @@ class Act(Operations):
     async def enqueue_many(self, jobs: Iterable[NewJob], *, tenant: str | None = None, connection: Any = None) -> list[Enqueued]:
         """Put many jobs in; they exist if and only if the act does. One row of the log for all: how many of which kinds."""
         given, tenant_id = list(jobs), await self.tenant_id(tenant)
-        made = await self._reach.enqueue_many(given, tenant=tenant, connection=connection or self.store.conn)
+        async with self.store.connection() as ours:
+            made = await self._reach.enqueue_many(given, tenant=tenant, connection=connection or ours)
         kinds = Counter(job.kind for job, one in zip(given, made, strict=True) if one.created)
         if total := kinds.total():
             await self.noted(tenant_id, "jobs.created", f"jobs:{total}", types=dict(kinds.most_common(20)))
@@ -115,7 +116,8 @@ class Act(Operations):
     async def enqueue_checked(self, kind: str | None, payload: Any = None, *, tenant: str | None = None, **options: Any) -> Enqueued:
         """As `enqueue`, for services that are given an act instead of the application: they note what it is for, and not the job."""
         await self.tenant_id(tenant)  # made outside: asked for again while this transaction made it, it would wait for itself
-        return await self._reach.enqueue_checked(kind, payload, tenant=tenant, connection=self.store.conn, **options)
+        async with self.store.connection() as ours:
+            return await self._reach.enqueue_checked(kind, payload, tenant=tenant, connection=ours, **options)
 
     async def enqueue_template(self, template: str, payload: Any = None, *, tenant: str | None = None, **options: Any) -> Enqueued:
         """The same from a template."""

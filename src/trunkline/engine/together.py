@@ -48,13 +48,12 @@ async def put_in(
     store = await reach.open()
     if connection is None and isinstance(store, Bound):
         await reach.tenant_id(tenant)  # made outside: asked for again while the transaction made it, it would wait for itself
-        connection = store.conn
-    if connection is not None:
+    if connection is not None or isinstance(store, Bound):
         wanted = tenant or reach.settings.tenant
-        ((tenant_id,),) = await foreign.rows(connection, store.sql(sessions.TENANT_ID), (wanted,), ("text",))
+        ((tenant_id,),) = await _rows(store, connection, sessions.TENANT_ID, (wanted,), ("text",))
         ordered = [*await reach.sealing.asked(store, tenant_id, ordered)]
         arguments = (tenant_id, *await statement.before(tenant_id), *(list(column) for column in store_batches.columns(ordered)))
-        rows = await foreign.rows(connection, store.sql(statement.text), arguments, statement.types)
+        rows = await _rows(store, connection, statement.text, arguments, statement.types)
         done = [(UUID(str(row[0])), bool(row[1])) for row in rows]
         store.counts.some_enqueued(tenant_id, ordered, [is_new for _, is_new in done])
     else:
@@ -65,3 +64,11 @@ async def put_in(
         )
     answers = dict(zip(order, done, strict=True))
     return tenant_id, [Enqueued(*answers[at]) for at in range(len(jobs))]
+
+
+async def _rows(store: Store, connection: Any, text: str, arguments: Sequence[Any], types: Sequence[str]) -> list[tuple[Any, ...]]:
+    """On the caller's connection, or in the transaction of `store`, in turn with what else is done there."""
+    if connection is not None:
+        return await foreign.rows(connection, store.sql(text), arguments, types)
+    async with store.connection() as ours:
+        return await foreign.rows(ours, store.sql(text), arguments, types)
