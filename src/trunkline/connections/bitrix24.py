@@ -10,6 +10,7 @@ Needs the extra `crm`. Called by: connections.probe, jobtypes.crm.
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 from dataclasses import dataclass
 from datetime import datetime
@@ -105,7 +106,7 @@ class Portal:
         if code in LIMITS or status == 429:
             said_s = self._free_in_s if code == "OPERATION_TIME_LIMIT" else None
             wait_s = asked_s or said_s or LIMITS.get(code, NOT_SAID_S)
-            return Throttled(code or "429", min(max(wait_s, 1.0), LONGEST_WAIT_S))
+            return Throttled(code or "429", _bounded(wait_s))
         told = f"{code or status}{'' if self._names_secret(words) else f': {words}'}"
         what = f"{self._connection}: the portal refuses {method} ({' '.join(told.split())[:300].rstrip('.')})."
         if code in PASSING or (status is not None and (status >= 500 or status in (408, 425)) and code != "OVERLOAD_LIMIT"):
@@ -166,7 +167,7 @@ def _measured(said: dict[str, Any]) -> Answer:
     each = [_object(one) for one in _object(_object(result).get("result_time")).values()]
     busiest = max([whole, *each], key=lambda time: _number(time.get("operating")))
     reset_at, now = _number(busiest.get("operating_reset_at")), _number(whole.get("finish"))
-    free_in_s = max(reset_at - now, 1.0) if reset_at and now else None
+    free_in_s = _bounded(reset_at - now) if reset_at and now else None
     return Answer(result, _number(busiest.get("operating")), free_in_s, _moment(whole.get("date_start")), _number(whole.get("duration")))
 
 
@@ -185,8 +186,13 @@ def _number(value: Any) -> float:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else 0.0
 
 
+def _bounded(seconds: float) -> float:
+    """What a portal says of a wait, as far as it is believed: 1 s to LONGEST_WAIT_S."""
+    return min(max(seconds, 1.0), LONGEST_WAIT_S)
+
+
 def _seconds(text: str | None) -> float | None:
     try:
-        return float(text) if text else None
+        return None if not text or math.isnan(seconds := float(text)) else seconds
     except ValueError:
         return None

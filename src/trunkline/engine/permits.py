@@ -15,7 +15,7 @@ from trunkline.model import RetryAfter
 from trunkline.store import Store, limits
 
 PATIENCE_S = 5.0  # past this the job gives its slot back
-LEAST_S, PAUSED_S = 0.01, 60.0
+LEAST_S, PAUSED_S, LONGEST_S = 0.01, 60.0, 3600.0  # a key that is shut for longer is asked again: somebody may open it
 
 
 class Permits:
@@ -36,7 +36,8 @@ class Permits:
             if wait_s > PATIENCE_S:
                 paused = not math.isfinite(wait_s)
                 raise RetryAfter(
-                    PAUSED_S if paused else wait_s, f"the limit key {self.key!r} {'is paused' if paused else 'has no room now'}"
+                    PAUSED_S if paused else min(wait_s, LONGEST_S),
+                    f"the limit key {self.key!r} {'is paused' if paused else 'has no room now'}",
                 )
             await asyncio.sleep(max(wait_s, LEAST_S))
 

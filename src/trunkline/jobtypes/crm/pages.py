@@ -18,6 +18,7 @@ from urllib.parse import quote
 from trunkline.model import Fail
 
 PAGE, MOST_PAGES = 50, 50
+EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)  # an overlap before it is a time, too
 Item = dict[str, Any]
 
 
@@ -81,10 +82,12 @@ def in_order(items: list[Item], behind: Place | None) -> list[tuple[Place, Item]
 def _place(item: Item) -> Place:
     try:
         at = datetime.fromisoformat(str(item["updatedTime"]))
-        identity = int(item["id"])
-    except (KeyError, ValueError):
-        raise Fail("the portal answers an item without id and updatedTime, by which changes are found.") from None
-    return Place(at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC), identity)
+        found = Place(at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC), int(item["id"]))
+    except (KeyError, TypeError, ValueError, OverflowError):
+        found = None
+    if found is None or not -(2**63) <= found.id < 2**63 or found.at < EARLIEST:
+        raise Fail("the portal answers an item without id and updatedTime, by which changes are found.")
+    return found
 
 
 def _parameters(question: Question, at: str | None, identity: int | str | None) -> dict[str, Any]:

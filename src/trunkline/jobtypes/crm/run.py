@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -109,7 +109,7 @@ class _Attempt:
                 continue
             question = replace(question, until=question.until or answer.at)
             placed = in_order([item for page in found for item in page], behind)
-            standing = self._land(standing, placed)
+            standing = self._land(standing, placed, question.until)
             if placed:
                 behind = placed[-1][0]
             ended = len(found[-1]) < PAGE
@@ -120,7 +120,7 @@ class _Attempt:
                 pages = _next(pages, len(found), answer.took_s)
         return self._done
 
-    def _land(self, standing: Standing, placed: Sequence[tuple[Place, Item]]) -> Standing:
+    def _land(self, standing: Standing, placed: Sequence[tuple[Place, Item]], until: str | None) -> Standing:
         rows, ids, unfit = [], [], 0
         for place, item in placed:
             row, wrong = self._landing.row_of(item, self._mapping)
@@ -131,7 +131,10 @@ class _Attempt:
                 rows.append(row)
                 ids.append(place.id)
         # Within the overlap it may not move back: a crash there would only make the next overlap longer, but one in a row never ends.
-        reached = placed[-1][0] if placed and (standing.place is None or placed[-1][0] > standing.place) else None
+        # Nor may it move past now, with an item that says so: what changes until then would not be seen.
+        now = datetime.fromisoformat(until) if until is not None else datetime.now(UTC)
+        last = min(placed[-1][0], Place(now.astimezone(UTC), 0)) if placed else None
+        reached = last if last is not None and (standing.place is None or last > standing.place) else None
         then, refused = self._landing.land(self._order.sync_id, standing, rows, unfit, reached)
         for n, why in refused:
             self._refuse(ids[n], None, why)
