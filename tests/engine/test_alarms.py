@@ -63,9 +63,10 @@ async def test_an_alert_is_logged_counted_and_told_to_every_handler_once(trunkli
         await app.wait(await app.enqueue("work"), 30)
         await failing(app)
         with capture_logs() as logs:
-            await worker._alarms.round()
-            await app.store.fetch("update trunkline.duty set next_run_at = '-infinity'")
-            await worker._alarms.round()
+            for _ in range(2):
+                await worker._alarms.look()
+                await worker._alarms.tell_news()
+                await app.store.fetch("update trunkline.duty set next_run_at = '-infinity'")
         seen = await scraped(port)
         listed = await app.alerts.list()
 
@@ -84,6 +85,40 @@ async def test_an_alert_is_logged_counted_and_told_to_every_handler_once(trunkli
     assert 1 == seen["trunkline_processes"][()]
 
 
+async def test_handlers_that_hang_keep_no_process_from_looking_and_no_other_handler_from_hearing(trunkline_url, monkeypatch):
+    """A plain one keeps its thread, and is not called again before it returned; telling and looking are loops apart."""
+    monkeypatch.setattr(alarms, "WITHIN_S", 0.2)
+    heard: list[str] = []
+    called: list[str] = []
+    freed = threading.Event()
+    async with Trunkline(settings=settings(trunkline_url)) as app:
+        app.job("work")(lambda: None)
+
+        @app.on("alert")
+        def stuck(alert: Alert) -> None:
+            called.append(alert.subject)
+            freed.wait(30)
+
+        @app.on("alert")
+        def whole(alert: Alert) -> None:
+            heard.append(alert.subject)
+
+        watching = (await app.start_worker())._alarms
+        names = [f"line-{n}" for n in range(6)]
+        await app.enqueue_many([app.new_job("work", queue=name) for name in names])
+        await alerts.note(app.store, [Tally(await app.tenant_id(None), name, 1, 9, 0, 1.0) for name in names])
+        await watching.look()
+        with capture_logs() as logs:
+            await watching.tell_news()
+        freed.set()
+
+        loops = [loop.__name__ for loop in watching.loops()]
+
+    assert sorted(names) == sorted(heard) and 1 == len(called)
+    assert 5 == sum("has not returned" in line["error"] for line in logs if line["event"] == "hooks.observer_failed")
+    assert ["watch", "tell"] == loops
+
+
 async def test_of_two_processes_one_is_told(trunkline_url):
     """Of an alert, of its end, and of the minute's states; the one that has handlers, whoever looked."""
     heard: list[Any] = []
@@ -95,10 +130,12 @@ async def test_of_two_processes_one_is_told(trunkline_url):
         looks, tells = await one.start_worker(), await other.start_worker()
         await one.enqueue_many([one.new_job("elsewhere") for _ in range(3)])
         await failing(one)
-        await looks._alarms.round()
+        await looks._alarms.look()
+        await looks._alarms.tell_news()
         assert [] == heard
         for _ in range(2):
-            await tells._alarms.round()
+            await tells._alarms.look()
+            await tells._alarms.tell_news()
             await tells._alarms.tell_states()
 
     alert, states = heard

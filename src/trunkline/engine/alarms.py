@@ -3,7 +3,8 @@
 Every worker and gateway offers to look once an interval; one of all does (sql watch_alerts), and its transaction is the round: who
 dies in it leaves nothing. What is new is logged by whoever looked. Handlers are told by any process that has some: it takes news for a
 minute and says when they were told, so a process that dies while telling costs a repetition, never the news.
-Always true: a handler that raises or hangs costs its own telling after `WITHIN_S`, and nothing else; plain functions run in daemon threads.
+Always true: a handler that raises or hangs costs its own telling after `WITHIN_S`, and nothing else: looking goes on meanwhile, and a plain
+function has one daemon thread, in which it is not called again before it returned.
 Called by: engine.worker, engine.remote. Calls: store.alerts.
 """
 
@@ -27,7 +28,6 @@ WITHIN_S = 30.0  # a handler may take; news is taken for twice as long
 MONITOR_EVERY_S = 60.0
 EARLY = 0.8  # of an interval: whoever comes a little early is not turned away until the next
 MOST_TOLD = 100  # of one round
-THREADS = 4  # for plain handlers; those that hang keep theirs
 log = structlog.get_logger("trunkline.alerts")
 
 
@@ -38,32 +38,38 @@ class Alarms:
         self._store, self._session_id = store, session_id
         self._on_alert = hooks.observers.get("alert", [])
         self._on_states = hooks.observers.get("monitor-states", [])
-        self._threads = Threads(THREADS)
+        self._threads = Threads(len(self._on_alert) + len(self._on_states))
+        self._running: set[int] = set()  # ids of plain handlers in their threads
 
     def loops(self) -> list[Callable[[], Coroutine[Any, Any, None]]]:
         """What is to be kept going."""
-        return [loop for loop, wanted in ((self.watch, self._store.settings.alerts), (self.monitor, self._on_states)) if wanted]
+        watches = self._store.settings.alerts
+        every = ((self.watch, watches), (self.tell, watches and self._on_alert), (self.monitor, self._on_states))
+        return [loop for loop, wanted in every if wanted]
 
     async def watch(self) -> None:
-        """A round each interval until cancelled."""
-        while True:
-            await asyncio.sleep(self._store.settings.alert_interval_s)
-            try:
-                await self.round()
-            except TrunklineError as error:
-                log.warning("alerts.not_looked", error=str(error))
+        """Look each interval until cancelled."""
+        await self._each(self._store.settings.alert_interval_s, self.look, "alerts.not_looked")
+
+    async def tell(self) -> None:
+        """Tell handlers what they have not heard, each interval until cancelled."""
+        await self._each(self._store.settings.alert_interval_s, self.tell_news, "alerts.not_told")
 
     async def monitor(self) -> None:
         """Tell how queues stand each minute until cancelled."""
-        while True:
-            await asyncio.sleep(MONITOR_EVERY_S)
-            try:
-                await self.tell_states()
-            except TrunklineError as error:
-                log.warning("alerts.states_not_read", error=str(error))
+        await self._each(MONITOR_EVERY_S, self.tell_states, "alerts.states_not_read")
 
-    async def round(self) -> None:
-        """Look, unless somebody does; log what is new; tell handlers what they have not heard."""
+    @staticmethod
+    async def _each(interval_s: float, what: Callable[[], Coroutine[Any, Any, Any]], failed: str) -> None:
+        while True:
+            await asyncio.sleep(interval_s)
+            try:
+                await what()
+            except TrunklineError as error:
+                log.warning(failed, error=str(error))
+
+    async def look(self) -> None:
+        """Look, unless somebody does; log what is new."""
         settings = self._store.settings
         for row in await alerts.watch(self._store, self._session_id(), settings.alert_interval_s * EARLY, limits(settings)):
             alert = alert_of(row)
@@ -77,8 +83,6 @@ class Alarms:
                 threshold=alert.threshold,
                 message=alert.message,
             )
-        if self._on_alert:
-            await self._tell_news()
 
     async def tell_states(self) -> bool:
         """Tell the handlers of `monitor-states`, unless another process does this minute; whether it was us."""
@@ -87,7 +91,10 @@ class Alarms:
         await self._tell(self._on_states, "monitor-states", states_of(await alerts.states(self._store)))
         return True
 
-    async def _tell_news(self) -> None:
+    async def tell_news(self) -> None:
+        """Tell handlers of alerts, where there are any, what no process has told yet."""
+        if not self._on_alert:
+            return
         for _ in range(MOST_TOLD):
             rows = await alerts.news(self._store, 1)
             if not rows:
@@ -103,10 +110,23 @@ class Alarms:
             async with asyncio.timeout(WITHIN_S):
                 if _is_async(observer):
                     await observer(what)
-                elif inspect.isawaitable(answer := await self._threads.call(observer, what)):
+                elif inspect.isawaitable(answer := await self._in_thread(observer, what)):
                     await answer
         except Exception as error:  # noqa: BLE001 - an observer breaks nothing
             log.error("hooks.observer_failed", observer=name_of(observer), event_name=name, error=repr(error))
+
+    async def _in_thread(self, observer: Observer, what: Any) -> Any:
+        if id(observer) in self._running:
+            raise RuntimeError("it has not returned from an earlier call yet")
+
+        def called() -> Any:
+            try:
+                return observer(what)
+            finally:
+                self._running.discard(id(observer))
+
+        self._running.add(id(observer))
+        return await self._threads.call(called)
 
 
 def limits(settings: Settings) -> dict[str, float]:
