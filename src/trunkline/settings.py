@@ -152,7 +152,7 @@ class Settings(BaseModel):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            raise InvalidSetting(_sentence(error)) from None
+            raise InvalidSetting(_sentence(error, source)) from None
 
     @field_validator("encryption_keys")
     @classmethod
@@ -248,7 +248,7 @@ def _in_file(name: str, source: Mapping[str, str]) -> str:
     if source.get(name, "") != "":
         raise InvalidSetting(f"{name} and {name}{IN_FILE} are both set: need one of them. Unset the other.")
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", opener=_at_once) as file:
             text = file.read(LARGEST_FILE + 1).decode("utf-8").strip()
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
@@ -258,6 +258,14 @@ def _in_file(name: str, source: Mapping[str, str]) -> str:
             f"{name}{IN_FILE} is {str(path)!r}, which is {'too large' if text else 'empty'}. Name a file with the value in it."
         )
     return text
+
+
+def _at_once(path: str, flags: int) -> int:
+    """Opened without waiting: a pipe into which nobody writes would hold up the start for ever, and is empty."""
+    opened = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+    if hasattr(os, "O_NONBLOCK"):
+        os.set_blocking(opened, True)
+    return opened
 
 
 def _scaled(name: str, value: str, factor: float | None) -> str:
@@ -280,14 +288,15 @@ def _checked_url(name: str, url: str) -> str:
     return f"{place}?{kept}" if kept else place
 
 
-def _sentence(error: ValidationError) -> str:
+def _sentence(error: ValidationError, source: Mapping[str, str]) -> str:
     problem = error.errors()[0]
     field = str(problem["loc"][0]) if problem["loc"] else "?"
     name = variable(field)
     if field == "encryption_keys":  # whatever stands there was meant to be a secret
         return f"{name} cannot be used: {problem['msg'].removeprefix('Value error, ')}. Unset it to work without encryption."
     value = problem.get("input")
-    shown = "***" if is_secret(field) else repr(mask_url(value) if isinstance(value, str) else value)
+    is_hidden = is_secret(field) or bool(source.get(name + IN_FILE))  # whoever names the wrong file means a secret
+    shown = "***" if is_hidden else repr(mask_url(value) if isinstance(value, str) else value)
     return f"{name} is {shown}: {problem['msg'][0].lower()}{problem['msg'][1:]}. Unset it to use the default."
 
 

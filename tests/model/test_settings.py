@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -129,3 +130,24 @@ def test_every_setting_that_sounds_secret_is_one():
 def test_a_url_is_shown_without_its_secrets(url, masked):
     """In the address and in the query."""
     assert masked == mask_url(url)
+
+
+def test_a_file_that_is_a_pipe_without_a_writer_does_not_hold_up_the_start(tmp_path):
+    """It is empty; one into which somebody writes is read."""
+    os.mkfifo(pipe := tmp_path / "pipe")
+    with pytest.raises(InvalidSetting, match="is empty"):
+        Settings.load({"TRUNKLINE_PORT_FILE": str(pipe)})
+    reading, writing = os.pipe()
+    os.write(writing, b"3141\n")
+    os.close(writing)
+
+    assert 3141 == Settings.load({"TRUNKLINE_PORT_FILE": f"/dev/fd/{reading}"}).port
+    os.close(reading)
+
+
+def test_the_text_of_a_wrong_file_is_not_shown(tmp_path):
+    """Most files that settings name hold secrets, and their names are easily mixed up."""
+    (tmp_path / "secret").write_text("hunter2hunter2hunter2")
+    with pytest.raises(InvalidSetting, match=r"TRUNKLINE_PORT is \*\*\*") as refused:
+        Settings.load({"TRUNKLINE_PORT_FILE": str(tmp_path / "secret")})
+    assert "hunter2" not in str(refused.value)
