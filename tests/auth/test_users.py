@@ -54,6 +54,7 @@ BAD = {
     "no sub": lambda sign: sign(sub=None),
     "an empty sub": lambda sign: sign(sub=""),
     "a NUL in sub": lambda sign: sign(sub="a\x00"),
+    "half a character in sub": lambda sign: sign(sub="a\ud800"),
     "another audience": lambda sign: sign(aud="another"),
     "no audience": lambda sign: sign(aud=None),
     "another issuer": lambda sign: sign(iss="https://evil"),
