@@ -9,10 +9,12 @@ from uuid import UUID
 import asyncpg
 import pytest
 
+from tests.support.proxy import Proxy
 from trunkline import Trunkline
 from trunkline.audit import Audit, Noted
-from trunkline.errors import InvalidInput, TimedOut
+from trunkline.errors import InvalidInput, TimedOut, Unavailable
 from trunkline.model.job import new_id
+from trunkline.settings import Settings
 
 
 async def rows(app: Trunkline, **asked) -> list[Noted]:
@@ -259,3 +261,17 @@ async def test_verbs_of_one_act_may_be_called_at_the_same_moment(app):
         )
 
     assert (12, 12) == (len(await rows(app)), await app.queue_size("work")) and 12 == len(made)
+
+
+@pytest.mark.parametrize(("when", "kept"), [("before", 0), ("after", 1)])
+async def test_whose_commit_was_not_answered_is_not_told_that_nothing_was_kept(trunkline_url, queue, when, kept):
+    """Nor that it was: one who believed the first would do it twice."""
+    with Proxy(trunkline_url) as proxy:
+        async with Trunkline(settings=Settings.load({}, database_url=proxy.url)) as app:
+            await app.tenant_id(None)
+            proxy.cut(sql="COMMIT", when=when)
+            with pytest.raises(Unavailable, match="whole or not at all"):
+                async with app.acting("alice") as act:
+                    await act.enqueue("work")
+
+            assert (kept, kept) == (await queue.count("job"), len(await rows(app)))

@@ -15,9 +15,14 @@ from typing import Any
 
 import asyncpg
 
-from trunkline.errors import TimedOut
+from trunkline.errors import TimedOut, Unavailable
 from trunkline.store.pool import Store
 from trunkline.store.sqlstate import translated
+
+UNKNOWN = (
+    "the connection was lost while this was committed: it is kept whole or not at all, and nobody here knows which. "
+    "Look before it is done again; a request with an Idempotency-Key may simply be sent again."
+)
 
 
 class Bound(Store):
@@ -66,8 +71,10 @@ async def transaction(store: Store, tenant_id: int | None = None) -> AsyncIterat
         tenant_id: whose it is, where there are many; None: of nobody in particular.
     Raises:
         TimedOut: too many others were held for too long.
+        Unavailable: the answer to the COMMIT was lost, so it is kept whole or not at all.
     """
     own: BaseException | None = None
+    is_ending = False
     bound: Bound | None = None
     try:
         async with store.acts.turn(tenant_id), store.connection() as conn, conn.transaction():
@@ -78,8 +85,14 @@ async def transaction(store: Store, tenant_id: int | None = None) -> AsyncIterat
                 own = error
             if own is not None or bound.lost is not None:
                 raise _Undone
+            is_ending = True
     except _Undone:
         pass
+    except (Unavailable, TimedOut) as error:
+        if is_ending:
+            raise Unavailable(UNKNOWN) from error
+        if own is None:
+            raise
     except Exception:
         if own is None:
             raise

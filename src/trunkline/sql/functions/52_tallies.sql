@@ -31,7 +31,7 @@ create or replace function trunkline.sweep_tallies() returns void
 language sql security definer set search_path = pg_catalog, pg_temp as $$
   delete from trunkline.tally as t
    where t.ctid = any (array(select c.ctid from trunkline.tally as c where c.at < trunkline.now() - interval '2 hours'
-                              order by c.at limit 20000 for update skip locked))
+                              order by c.at limit 100000 for update skip locked))
 $$;
 
 -- How the queues stand, for the `monitor-states` of applications: jobs in the live tables, each count up to 10,000 of a queue and 100,000
