@@ -63,13 +63,13 @@ async def fill(run: Run, url: str, finished: int) -> None:
     conn = await asyncpg.connect(url)
     try:
         await conn.execute(INSTALL)
-        seldom = await conn.fetchval(
-            "insert into trunkline.kind (tenant_id, name) values ($1, $2) returning kind_id", tenant_id, SELDOM
-        )
+        seldom = await conn.fetchval("insert into trunkline.kind (tenant_id, name) values ($1, $2) returning kind_id", tenant_id, SELDOM)
         await conn.execute("call bench_floor.slices_before()")
         for first in range(1, finished + 1, STEP):
             last = min(first + STEP - 1, finished)
-            await conn.execute("call bench_floor.fill_history($1, $2, $3, $4, $5, $6)", tenant_id, queue_id, [kind_id, seldom], first, last, finished)
+            await conn.execute(
+                "call bench_floor.fill_history($1, $2, $3, $4, $5, $6)", tenant_id, queue_id, [kind_id, seldom], first, last, finished
+            )
             run.say("rows made", last, finished)
         await conn.execute("vacuum (analyze)")  # as autovacuum leaves tables that grew long ago
         await conn.execute("checkpoint")
