@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -13,8 +14,9 @@ import jwt
 import pytest
 import pytest_asyncio
 
-from trunkline import Trunkline
+from trunkline import Job, Trunkline
 from trunkline.auth import Tokens
+from trunkline.jobtypes.files import results
 from trunkline.settings import Settings
 from trunkline.store.admin import create_database, drop_database
 
@@ -43,9 +45,10 @@ def databases(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest_asyncio.fixture(scope="package", loop_scope="package")
-async def app(api_url: str, databases: Path) -> AsyncIterator[Trunkline]:
+async def app(api_url: str, databases: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Trunkline]:
     """An application that knows users, with two handlers: one answers its payload, one fails as it is told."""
     given = {"shutdown_timeout_s": 2, "jwt_secret": SECRET, "env": "development", "api_rate": 1000, "encryption_keys": KEY}
+    given |= {"files_dir": str(tmp_path_factory.mktemp("files")), "import_max_bytes": 100_000}
     settings = Settings.load({}, database_url=api_url, connection_hosts=str(databases), **given)
     async with Trunkline(settings=settings) as app:
 
@@ -56,6 +59,13 @@ async def app(api_url: str, databases: Path) -> AsyncIterator[Trunkline]:
         @app.job("fall", retry_limit=0, tenants="all")
         async def fall(how: str = "no") -> None:
             raise ValueError(how)
+
+        @app.job("keep", retry_limit=0, tenants="all")
+        async def keep(job: Job, name: str = "", text: str = "") -> dict[str, Any]:
+            """A file as the job types make them; `name` is what the result says, else its own."""
+            own = f"{job.id}-1.csv"
+            (results(app.settings, job.tenant_id) / own).write_text(text, "utf-8")
+            return {"file": name or own, "sha256": hashlib.sha256(text.encode()).hexdigest()}
 
         yield app
 
