@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest_asyncio
 from trunkline import Job, Trunkline
 from trunkline.auth import Tokens
 from trunkline.jobtypes.files import results
+from trunkline.rest.pace import Pace
 from trunkline.settings import Settings
 from trunkline.store.admin import create_database, drop_database
 
@@ -74,6 +76,7 @@ async def app(api_url: str, databases: Path, tmp_path_factory: pytest.TempPathFa
 async def base(app: Trunkline) -> str:
     """Where the API is: a real server on a free port."""
     server = await app.start_gateway(port=0, mode="development", api=True)
+    app.api._strangers = Pace(1000.0, 1000.0)  # all tests are one address, and many of them come without a credential
     return f"http://127.0.0.1:{server.port}"
 
 
@@ -171,3 +174,15 @@ async def working(app: Trunkline) -> AsyncIterator[None]:
     await app.start_worker(concurrency=20)
     yield
     await app.stop_worker()
+
+
+@pytest_asyncio.fixture(loop_scope="package")
+async def things(user, admin, databases, tenant) -> dict[str, str]:
+    """One of everything that has a name or an id, by the first part of its path."""
+    token = (await admin.post("/api/tokens", json={"description": "of acme"})).json()["id"]
+    await admin.post("/api/schedules", json={"name": "nightly", "type": "echo", "cron": "0 3 * * *"})
+    await admin.post("/api/templates", json={"name": "thumb", "type": "echo", "payload": {"mine": 1}})
+    sqlite3.connect(file := databases / f"{tenant}.db").close()
+    connection = (await admin.post("/api/connections", json={"name": "shop", "url": f"sqlite:///{file}"})).json()["id"]
+    others = {"connections": connection, "tokens": token, "schedules": "nightly", "templates": "thumb", "queues": "echo"}
+    return {"jobs": await user.made(payload={"mine": 1}), **others}

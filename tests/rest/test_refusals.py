@@ -127,6 +127,22 @@ async def test_whoever_asks_too_fast_is_told_when_to_come_back(app, user, other,
     assert (429, "rate_limited") == problem(answers[2]) and 1 <= int(answers[2].headers["retry-after"]) <= 2
 
 
+async def test_whoever_guesses_credentials_is_slowed_by_address(app, user, ask, monkeypatch):
+    """A good credential from there is served; what the client says its address is changes nothing."""
+    from trunkline.rest.pace import Pace
+
+    monkeypatch.setattr(app.api, "_strangers", Pace(1.0, 2.0))
+    guesses = [
+        await ask(guess).get(
+            "/api/me", headers={"X-Forwarded-For": f"10.0.0.{n}", "Forwarded": f"for=10.0.0.{n}", "X-Real-IP": f"10.0.0.{n}"}
+        )
+        for n, guess in enumerate((None, "nonsense", "tl_" + "x" * 43, "eyJ.x.y"))
+    ]
+
+    assert [401, 401, 429, 429] == [one.status_code for one in guesses] and "retry-after" in guesses[2].headers
+    assert 200 == (await user.get("/api/me")).status_code
+
+
 async def test_every_answer_says_how_browsers_are_to_treat_it(user, ask):
     """Refusals too."""
     for answer in (await user.get("/api/me"), await ask().get("/api/me"), await ask().get("/nothing"), await ask().get("/healthz")):

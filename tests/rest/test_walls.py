@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from uuid import uuid4
 
 import asyncpg
 import pytest
-import pytest_asyncio
 
 from trunkline import Trunkline
 from trunkline.sql import render
@@ -18,18 +16,6 @@ from trunkline.store.reader import BEGIN, WALL, Reader
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 # What stands in a path, and whether it may be a user's own (else it is the tenant's).
 KNOWN = {"job_id", "name", "token_id", "connection_id"}
-
-
-@pytest_asyncio.fixture(loop_scope="package")
-async def things(user, admin, databases, tenant) -> dict[str, str]:
-    """One of everything that has a name or an id, by the first part of its path."""
-    token = (await admin.post("/api/tokens", json={"description": "of acme"})).json()["id"]
-    await admin.post("/api/schedules", json={"name": "nightly", "type": "echo", "cron": "0 3 * * *"})
-    await admin.post("/api/templates", json={"name": "thumb", "type": "echo", "payload": {"mine": 1}})
-    sqlite3.connect(file := databases / f"{tenant}.db").close()
-    connection = (await admin.post("/api/connections", json={"name": "shop", "url": f"sqlite:///{file}"})).json()["id"]
-    others = {"connections": connection, "tokens": token, "schedules": "nightly", "templates": "thumb", "queues": "echo"}
-    return {"jobs": await user.made(payload={"mine": 1}), **others}
 
 
 def routes(document) -> list[tuple[str, str]]:
