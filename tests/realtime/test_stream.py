@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
-from tests.support.until import until
+from tests.support.until import WITHIN_S, until
+from trunkline.realtime import Stream
 from trunkline.store import work
 
 
@@ -185,3 +187,22 @@ async def test_a_move_that_had_looked_before_anybody_watched_is_waited_for(queue
     job_id = await queue.put()
 
     assert [job_id] == [event.job_id for event in await told.until(1)]
+
+
+async def test_a_stream_that_is_woken_and_stopped_at_once_stops(queue):
+    """However far the wake-up has come when it is cancelled."""
+    for steps in range(6):
+        stream = Stream(queue.store, lambda hear: lambda: None)
+        await stream.start()
+        stream.watch(queue.tenant_id)
+        await stream.ready(queue.tenant_id, WITHIN_S)
+        for _ in range(20):
+            await asyncio.sleep(0)  # it waits again
+        stream._wake.set()
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        running, stopping = stream._tasks[0], asyncio.create_task(stream.stop())
+        done, _ = await asyncio.wait([stopping], timeout=5)
+        running.cancel()
+
+        assert done, steps

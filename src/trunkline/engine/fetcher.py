@@ -247,7 +247,8 @@ class Fetcher:
         if self._stopping:
             return
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), at_most_s)
+            async with asyncio.timeout(at_most_s):
+                await self._wake.wait()
 
     async def _claim(self, line: Line, limit: int) -> None:
         began_at = self._clock()

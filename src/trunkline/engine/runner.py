@@ -342,7 +342,8 @@ class Runner:
     async def wait_idle(self, within_s: float) -> bool:
         """Wait until nothing runs; False when the time is over first."""
         try:
-            await asyncio.wait_for(self._idle.wait(), within_s)
+            async with asyncio.timeout(within_s):
+                await self._idle.wait()
         except TimeoutError:
             return False
         return True
