@@ -62,6 +62,20 @@ async def test_what_is_no_file_for_an_import_is_refused(app, user, machine, admi
     assert (429, "quota_exceeded") == problem(await admin.post("/api/files", content=b"a", headers=CSV))
 
 
+async def test_an_upload_may_take_its_time(user, monkeypatch):
+    """As long as it keeps its pace: the server's patience with requests is not for files."""
+    monkeypatch.setattr("trunkline.gateway.protocols.HEADERS_WITHIN_S", 0.3)
+
+    async def pieces():
+        for _ in range(8):
+            yield b"x" * 1000
+            await asyncio.sleep(0.1)
+
+    answer = await user.post("/api/files", content=pieces(), headers=CSV)
+
+    assert (201, 8000) == (answer.status_code, answer.json()["bytes"])
+
+
 async def test_an_upload_that_crawls_is_given_up(app, user, base, tenant, monkeypatch):
     """Though its bytes come, one at a time; and one principal has so many under way, others not fewer."""
     monkeypatch.setattr("trunkline.rest.routes.files.BODY_S", 0.2)

@@ -93,7 +93,8 @@ async def test_chunked_bodies_are_measured_too(user):
 
 async def test_a_body_that_does_not_come_is_given_up(user, base, monkeypatch):
     """Whoever sends a byte a minute holds nothing."""
-    monkeypatch.setattr("trunkline.rest.asking.BODY_S", 0.2)
+    monkeypatch.setattr("trunkline.rest.asking.BODY_S", 0.5)
+    monkeypatch.setattr("trunkline.gateway.protocols.HEADERS_WITHIN_S", 0.2)  # of those who read no body; here it is the same time
     host, port = base.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     head = f"POST /api/jobs HTTP/1.1\r\nHost: x\r\nAuthorization: {user._headers['Authorization']}\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n"

@@ -23,7 +23,7 @@ from trunkline.errors import Forbidden
 from trunkline.rest.acting import note, once
 from trunkline.rest.answers import Answer
 from trunkline.rest.api import Api
-from trunkline.rest.asking import BODY_S, Asked
+from trunkline.rest.asking import BODY_S, DISCARDED, PATIENT, Asked
 from trunkline.rest.openapi import IDEMPOTENCY, describe
 from trunkline.rest.problems import Refused
 from trunkline.rest.route import asked_of
@@ -102,6 +102,7 @@ class _Incoming:
             Refused: too long, too slow, or broken off.
         """
         stream, began = self._request.stream(), asyncio.get_running_loop().time()
+        self._request.scope[PATIENT] = True
         while True:
             try:
                 async with asyncio.timeout_at(began + BODY_S + self.size / LEAST_PER_S):
@@ -111,14 +112,15 @@ class _Incoming:
                 raise Refused(408, "body_too_slow", said, headers={"Connection": "close"}) from None
             except ClientDisconnect:
                 raise Refused(400, "disconnected", "the connection ended amid the file.") from None
-            if piece is None:
-                return
-            self.size += len(piece)
-            if self.size > self._most:
+            self.size += len(piece or b"")
+            if self.size > self._most and (piece is None or self.size > self._most + DISCARDED):
                 said = f"the file has more than {self._most} bytes (TRUNKLINE_IMPORT_MAX_BYTES)."
                 raise Refused(413, "too_large", said, headers={"Connection": "close"})
-            self.digest.update(piece)
-            yield piece
+            if piece is None:
+                return
+            if self.size <= self._most:
+                self.digest.update(piece)
+                yield piece
 
 
 def _add_download(api: Api, router: APIRouter) -> None:
