@@ -156,6 +156,10 @@ async def test_only_origins_that_are_set_may_be_called_from(user):
     for origin, allowed in (("http://localhost:5173", True), ("https://evil.example", False), ("null", False)):
         answer = await user.get("/api/me", headers={"Origin": origin})
         assert allowed == (answer.headers.get("access-control-allow-origin") == origin), origin
+        asks = {"Origin": origin, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
+        before = await user.request("OPTIONS", "/api/jobs", headers=asks)
+        assert allowed == (before.headers.get("access-control-allow-origin") == origin), origin
+        assert "access-control-allow-credentials" not in before.headers  # nothing here is asked by cookie
 
 
 async def test_a_payload_comes_back_as_the_text_that_it_was(user):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -29,7 +30,7 @@ class Asker:
 
     def __init__(self, port: int) -> None:
         self._port = port
-        self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+        self._idle: deque[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = deque()
         self._room = asyncio.Semaphore(CONNECTIONS)
 
     async def get(self, request: Request) -> bytes:
@@ -39,11 +40,17 @@ class Asker:
             MeasureFailed: it is no 200; says what it is.
         """
         async with self._room, asyncio.timeout(SLOWEST_S):
-            reader, writer = self._idle.pop() if self._idle else await asyncio.open_connection("127.0.0.1", self._port)
-            writer.write(f"GET {request.path} HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {request.token}\r\n\r\n".encode())
-            head = (await reader.readuntil(b"\r\n\r\n")).decode()
-            length = next(line for line in head.lower().splitlines() if line.startswith("content-length:"))
-            body = await reader.readexactly(int(length.partition(":")[2]))
+            while self._idle:
+                reader, writer = self._idle.popleft()  # in turn, so that none is idle for long
+                if not reader.at_eof():  # the server closes what was idle for five seconds
+                    break
+                writer.close()
+            else:
+                reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+            try:
+                head, body = await _asked(reader, writer, request)
+            except (OSError, EOFError) as error:
+                raise MeasureFailed(f"GET {request.path} was not answered: {error!r}") from error
             self._idle.append((reader, writer))
         if not head.startswith("HTTP/1.1 200"):
             raise MeasureFailed(f"GET {request.path} was answered {head.splitlines()[0]}: {body[:500].decode(errors='replace')}")
@@ -59,12 +66,18 @@ class Asker:
             await self.get(request)
             return (time.perf_counter() - due) * 1000
 
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(n, request)) for n, request in enumerate(requests)]
-        return [task.result() for task in tasks]
+        return await asyncio.gather(*(one(n, request) for n, request in enumerate(requests)))
 
     async def close(self) -> None:
         """Close every connection."""
         for _, writer in self._idle:
             writer.close()
         self._idle.clear()
+
+
+async def _asked(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: Request) -> tuple[str, bytes]:
+    """Head and body of the answer."""
+    writer.write(f"GET {request.path} HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {request.token}\r\n\r\n".encode())
+    head = (await reader.readuntil(b"\r\n\r\n")).decode()
+    length = next(line for line in head.lower().splitlines() if line.startswith("content-length:"))
+    return head, await reader.readexactly(int(length.partition(":")[2]))
