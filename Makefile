@@ -52,6 +52,8 @@ lock: ## Resolve the lock files again (needs uv)
 	  $(addprefix --extra ,client embedded encryption fast psycopg schema server sqlalchemy) pyproject.toml requirements/build.in -o requirements/run.lock
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
 	  --all-extras --group dev pyproject.toml requirements/build.in -c requirements/run.lock -o requirements/dev.lock
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
+	  $(addprefix --extra ,ai client encryption fast leads schema server xlsx) pyproject.toml requirements/build.in -c requirements/dev.lock -o requirements/image.lock
 
 tests/node/node_modules/.stamp: tests/node/package-lock.json
 	@if command -v npm >/dev/null; then echo "installing the Socket.IO client for the tests (once)" && cd tests/node && npm ci --no-audit --no-fund --silent \

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
@@ -14,6 +15,7 @@ from uuid import UUID
 from trunkline.connections import Connections
 from trunkline.embedded import EmbeddedServer
 from trunkline.engine import (
+    Act,
     Batches,
     Declarations,
     Enqueued,
@@ -35,11 +37,13 @@ from trunkline.engine import (
     Tenants,
     Waiter,
     Worker,
+    acting,
 )
 from trunkline.errors import InvalidInput, NotFound, WaitTimeout
 from trunkline.hosting import Hosting
 from trunkline.jobtypes import Files
 from trunkline.model import JobView, NewJob, checked_name
+from trunkline.model.actor import Actor
 from trunkline.observe.trace import traceparent
 from trunkline.realtime import Updates
 from trunkline.settings import Settings
@@ -249,6 +253,19 @@ class Trunkline(Operations, Declarations, Hosting):
                 raise NotFound(f"there is no tenant {name[:80]!r}: a tenant is made by its first job. Check the name.")
             self._tenant_ids[name] = found
         return await self.tenant_id(name)
+
+    # -- who acts ----------------------------------------------------------------------
+
+    def acting(self, who: str | Actor, *, address: str | None = None) -> AbstractAsyncContextManager[Act]:
+        """One transaction in somebody's name: `async with app.acting("alice") as act: await act.cancel(job_id)`.
+
+        `act` has the verbs of the application. What they change, and the rows of the audit log that say who did, commit together when
+        the block ends; an exception in it undoes all. What is called on the application itself is done in nobody's name.
+
+        Args:
+            who: what your application knows its user by, 1..500 characters; `address`: where the request came from.
+        """
+        return acting(self, who if isinstance(who, Actor) else Actor.named(who, address))
 
     # -- jobs ------------------------------------------------------------------------
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from trunkline.gateway.server import Server
+    from trunkline.gateway.socketio.link import Dialect
     from trunkline.rest import Api
     from trunkline.rest.services import Services as RestServices
 
@@ -97,7 +98,9 @@ async def open_gateway(
     try:
         from trunkline.auth.users import Users
         from trunkline.gateway import Gateway
+        from trunkline.gateway.following import UserDialect
         from trunkline.gateway.server import Server
+        from trunkline.gateway.watchers import Watchers
         from trunkline.gateway.watching import JobsDialect
     except ModuleNotFoundError as error:
         raise InvalidSetting(f"the gateway needs the package {error.name!r}. Install it: pip install 'trunkline[server]'") from error
@@ -105,14 +108,11 @@ async def open_gateway(
     mode = mode or mode_of(settings, is_embedded=is_embedded)
     await prepare(store, mode)
     customers, revocations = Customers(store), Revocations(store)
-    jobs = JobsDialect(
-        services,
-        customers,
-        revocations,
-        stream,
-        users=Users(store, settings).principal,
-        anonymous=settings.tenant if mode == "development" else None,
-    )
+    users, watchers = Users(store, settings).principal, Watchers(services, revocations, stream)
+    dialects: dict[str, Dialect] = {
+        "/": UserDialect(watchers, users),
+        "/jobs": JobsDialect(services, watchers, customers, users=users, anonymous=settings.tenant if mode == "development" else None),
+    }
     gateway = Gateway(
         services,
         customers,
@@ -125,13 +125,14 @@ async def open_gateway(
     presence = Presence(
         store,
         lambda: gateway.session_id,
-        lambda tenant_id, room: gateway.clients(tenant_id) if room == CLIENTS else jobs.rooms.size(tenant_id, room),
+        lambda tenant_id, room: gateway.clients(tenant_id) if room == CLIENTS else watchers.rooms.size(tenant_id, room),
     )
-    jobs.rooms.changed = presence.changed
+    watchers.rooms.changed = presence.changed
     gateway.counted = lambda tenant_id: presence.changed(tenant_id, CLIENTS)
     server = Server(
         gateway,
-        jobs,
+        watchers,
+        dialects,
         host or settings.host,
         settings.port if port is None else port,
         settings,

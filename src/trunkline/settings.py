@@ -14,13 +14,17 @@ import os
 import re
 import warnings
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import unquote
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from trunkline.errors import InvalidSetting
 
 PREFIX = "TRUNKLINE_"
+IN_FILE = "_FILE"  # TRUNKLINE_DATABASE_URL_FILE names a file whose text is the value: secrets of systemd and of containers are files
+LARGEST_FILE = 64 * 1024
 
 # The documented systems' names -> (ours, factor to our unit). A name of ours that is set wins over its alias.
 ALIASES: dict[str, tuple[str, float | None]] = {
@@ -45,8 +49,8 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    database_url: str | None = Field(None, description="postgresql:// URL; unset: an embedded PostgreSQL")
-    listen_url: str | None = Field(None, description="session-mode URL for LISTEN, where DATABASE_URL is a transaction pooler")
+    database_url: str | None = Field(None, repr=False, description="postgresql:// URL; unset: an embedded PostgreSQL")
+    listen_url: str | None = Field(None, repr=False, description="session-mode URL for LISTEN, where DATABASE_URL is a transaction pooler")
     schema_name: str = Field("trunkline", pattern=r"^[a-z_][a-z0-9_]{0,39}$")
     retention_s: float = Field(30 * 86400.0, ge=60, le=3650 * 86400.0)
     partition_days: int = Field(7, ge=1, le=31, description="width of a history partition, days")
@@ -71,7 +75,7 @@ class Settings(BaseModel):
     import_max_bytes: int = Field(1024**3, ge=1024)
     report_all_tenants: bool = Field(False, description="whether reports of the default tenant may count every tenant")
     ai_base_url: str | None = Field(
-        None, pattern=r"^https?://", max_length=1000, description="OpenAI-compatible endpoint, such as https://host/v1"
+        None, pattern=r"^https?://", max_length=1000, repr=False, description="OpenAI-compatible endpoint, such as https://host/v1"
     )
     ai_api_key: SecretStr | None = Field(None, json_schema_extra=SECRET, description="its key; never shown")
     ai_model: str | None = Field(None, min_length=1, max_length=200)
@@ -133,7 +137,9 @@ class Settings(BaseModel):
         if len(given := [name for name in ("jwt_secret", "jwt_public_key", "jwt_jwks_url") if values.get(name)]) > 1:
             raise InvalidSetting(f"{' and '.join(map(variable, given))} are set: one of them can verify users' tokens. Unset the others.")
         if (url := values.get("jwt_jwks_url")) and not _is_safe_address(str(url)):
-            raise InvalidSetting(f"TRUNKLINE_JWT_JWKS_URL is {str(url)[:80]!r}: need https:// (http:// only for 127.0.0.1 and localhost).")
+            raise InvalidSetting(
+                f"TRUNKLINE_JWT_JWKS_URL is {mask_url(str(url))[:80]!r}: need https:// (http:// only for 127.0.0.1 and localhost)."
+            )
         try:
             return cls.model_validate(values)
         except ValidationError as error:
@@ -154,12 +160,14 @@ class Settings(BaseModel):
     @field_validator("trusted_proxies")
     @classmethod
     def _checked_proxies(cls, proxies: str) -> str:
+        if _listed(proxies) == ("*",):
+            return proxies
         for each in _listed(proxies):
             try:
                 ipaddress.ip_network(each)
             except ValueError:
-                if each != "*":
-                    raise ValueError(f"{each[:80]!r} is no address and no network (10.0.0.0/8): list those of your proxies") from None
+                stands = "stands alone or not at all" if each == "*" else "is no address and no network"
+                raise ValueError(f"{each[:80]!r} {stands}: list those of your proxies, such as 10.0.0.0/8") from None
         return proxies
 
     @property
@@ -221,7 +229,26 @@ def _from_environment(source: Mapping[str, str]) -> dict[str, Any]:
         if alias in source:
             warnings.warn(f"{alias} is set and not used: {reason}.", UserWarning, stacklevel=3)
     values.update({field: source[name] for name, field in by_variable.items() if source.get(name, "") != ""})
+    values.update({field: _in_file(name, source) for name, field in by_variable.items() if source.get(name + IN_FILE, "") != ""})
     return values
+
+
+def _in_file(name: str, source: Mapping[str, str]) -> str:
+    """The text of the file that NAME_FILE names, without the line break at its end."""
+    path = Path(source[name + IN_FILE])
+    if source.get(name, "") != "":
+        raise InvalidSetting(f"{name} and {name}{IN_FILE} are both set: need one of them. Unset the other.")
+    try:
+        with path.open("rb") as file:
+            text = file.read(LARGEST_FILE + 1).decode("utf-8").strip()
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise InvalidSetting(f"{name}{IN_FILE} is {str(path)!r}, which cannot be read ({why}). Name a file with the value in it.") from None
+    if not text or len(text) > LARGEST_FILE:
+        raise InvalidSetting(
+            f"{name}{IN_FILE} is {str(path)!r}, which is {'too large' if text else 'empty'}. Name a file with the value in it."
+        )
+    return text
 
 
 def _scaled(name: str, value: str, factor: float | None) -> str:
@@ -235,9 +262,10 @@ def _scaled(name: str, value: str, factor: float | None) -> str:
 
 def _checked_url(name: str, url: str) -> str:
     """Accept postgres:// and postgresql://; drop `?schema=`, which Prisma adds and PostgreSQL refuses. Nothing else is rewritten."""
-    scheme, _, _ = url.partition("://")
-    if scheme not in ("postgres", "postgresql"):
-        raise InvalidSetting(f"{name} starts with {scheme[:12]!r}, need postgresql://user:password@host:port/database.")
+    scheme, has_scheme, _ = url.partition("://")
+    if scheme not in ("postgres", "postgresql"):  # without a scheme its beginning may be a password
+        begins = f"starts with {scheme[:12]!r}" if has_scheme else "is no URL"
+        raise InvalidSetting(f"{name} {begins}, need postgresql://user:password@host:port/database.")
     place, _, query = url.partition("?")
     kept = "&".join(part for part in query.split("&") if part and not part.startswith("schema="))
     return f"{place}?{kept}" if kept else place
@@ -249,7 +277,8 @@ def _sentence(error: ValidationError) -> str:
     name = variable(field)
     if field == "encryption_keys":  # whatever stands there was meant to be a secret
         return f"{name} cannot be used: {problem['msg'].removeprefix('Value error, ')}. Unset it to work without encryption."
-    shown = "***" if is_secret(field) else repr(problem.get("input"))
+    value = problem.get("input")
+    shown = "***" if is_secret(field) else repr(mask_url(value) if isinstance(value, str) else value)
     return f"{name} is {shown}: {problem['msg'][0].lower()}{problem['msg'][1:]}. Unset it to use the default."
 
 
@@ -260,6 +289,13 @@ def is_secret(field: str) -> bool:
 
 
 def mask_url(url: str) -> str:
-    """The URL with its passwords replaced, for logs and messages: before the last `@` of the address, and in the query."""
+    """The URL with its secrets replaced, for logs and messages: the password before the last `@` of the address, whatever stands there
+    of an http:// one, and what the query calls a password, key, secret, token or signature (`sslkey` is the name of a file)."""
     masked = re.sub(r"(://[^:/@?]*:)[^?]*@", r"\1***@", url)
-    return re.sub(r"([?&](?:password|sslpassword)=)[^&]*", r"\1***", masked, flags=re.IGNORECASE)
+    masked = re.sub(r"^(https?://)[^/:@?]+@", r"\1***@", masked, flags=re.IGNORECASE)
+    return re.sub(r"([?&])([^=&#]*)=([^&#]*)", lambda part: f"{part[1]}{part[2]}={'***' if _names_a_secret(part[2]) else part[3]}", masked)
+
+
+def _names_a_secret(parameter: str) -> bool:
+    name = unquote(parameter).lower()
+    return name != "sslkey" and re.search(r"pass|pwd|secret|token|key|sig(nature)?$|credential", name) is not None

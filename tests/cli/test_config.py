@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.cli.conftest import Offline
+from tests.model.test_settings import SECRETS
 from trunkline.cli.config import rows
 from trunkline.errors import InvalidSetting
 from trunkline.settings import Settings
@@ -33,6 +36,28 @@ def test_no_password_is_shown(offline: Offline):
     assert "s3cret" not in text.out + text.err + document.out + document.err
     assert [{"id": "shop-eu", "url": "mysql://me:***@db/shop"}] == document.json["connections"]
     assert "postgresql://me:***@db/jobs" in text.out and "30 d" in text.out
+
+
+def test_no_secret_of_any_setting_is_shown(offline: Offline, tmp_path: Path):
+    """Each of those that bear one, at once; also where a file has it."""
+    file = tmp_path / "token"
+    file.write_text("s3cret" * 6)
+    given = {
+        **{name: value for name, value in SECRETS.items() if name != "TRUNKLINE_METRICS_TOKEN"},
+        "TRUNKLINE_METRICS_TOKEN_FILE": str(file),
+    }
+    text, document = offline("config", "show", **given), offline("config", "show", "--json", **given)
+    shown = {row["variable"]: row for row in document.json["settings"]}
+
+    assert (0, 0) == (text.code, document.code)
+    assert "s3cret" not in text.out + text.err + document.out + document.err
+    assert [] == [name for name in SECRETS if "***" not in shown[name]["value"]]
+    assert "file, as TRUNKLINE_METRICS_TOKEN_FILE" == shown["TRUNKLINE_METRICS_TOKEN"]["source"]
+
+
+def test_a_setting_is_no_registered_database(offline: Offline):
+    """Though TRUNKLINE_CONNECTION_HOSTS begins like one."""
+    assert [] == offline("config", "show", "--json", TRUNKLINE_CONNECTION_HOSTS="10.0.0.0/8").json["connections"]
 
 
 def test_a_misspelt_variable_is_found(offline: Offline):

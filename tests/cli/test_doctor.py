@@ -15,11 +15,13 @@ from trunkline.cli.doctor import queue as of_queue
 from trunkline.cli.doctor import server as of_server
 from trunkline.cli.doctor.finding import Finding
 from trunkline.errors import Unavailable
-from trunkline.store import Store, inspect
+from trunkline.store import Store, inspect, lines
 from trunkline.store.inspect import Pin, Server, SessionHealth, TableHealth
+from trunkline.store.lines import StandingLine
 
 SERVER = Server(18, "18.6", "jobs", "me", True, 7, timedelta(hours=1), False)
 NOW = datetime(2027, 1, 1, tzinfo=UTC)
+LINE = StandingLine("default", "images", 4, 90.0, 0, False)
 SETTINGS = {"max_connections": "100", "superuser_reserved_connections": "3", "reserved_connections": "0"}
 
 
@@ -67,6 +69,9 @@ async def _findings(cli: Cli, **env: str) -> dict[str, dict[str, str]]:
         (of_queue.processes_of([SessionHealth("a:1", True, False, 3)], has_ready=True), "ok"),
         (of_queue.processes_of([SessionHealth("a:1", False, False, 0)], has_ready=False), "ok"),
         (of_queue.processes_of([SessionHealth("a:1", False, False, 3)], has_ready=False), "warn"),
+        (of_queue.standing([], is_worked_on=True), "ok"),
+        (of_queue.standing([LINE], is_worked_on=True), "warn"),
+        (of_queue.standing([LINE], is_worked_on=False), "ok"),  # another check says so
         (of_queue.kinds("kinds", [], "declare"), "ok"),
         (of_queue.kinds("kinds", [("default", "x", 1)], "declare"), "warn"),
         (of_queue.paused([("default", "x", NOW, 0)]), "ok"),
@@ -90,6 +95,26 @@ def test_advice_names_the_very_thing():
     assert "pg_drop_replication_slot('old')" in of_server.slot(Pin("slot", "old (inactive)", 5_000_000, None)).advice
     assert "TRUNKLINE_POOL_MAX to 3" in of_server.connections(SETTINGS, 5, 20, 20, 10).advice
     assert "10,000 or more" in of_queue.dead(inspect.MOST, NOW).value
+
+
+def test_a_line_without_anybody_is_told_from_one_that_is_too_long():
+    """The first needs another worker, the second more of the same."""
+    busy = LINE._replace(queue="mail", running=5)
+
+    assert "to serve images: start one" in of_queue.standing([busy, LINE], is_worked_on=True).advice
+    assert "More comes in than gets done" in of_queue.standing([busy], is_worked_on=True).advice
+    assert "More comes in than gets done" in of_queue.standing([LINE._replace(has_sleeper=True)], is_worked_on=True).advice
+
+
+async def test_the_doctor_names_queues_that_nobody_takes_from(queue: Queue, store: Store):
+    """And neither paused ones nor those of a paused tenant; the first job's wait counts."""
+    await queue.put()
+    (line,) = await lines.standing(store, -60)
+    await store.fetch("update trunkline.queue set paused_at = now() where tenant_id = $1", queue.tenant_id)
+
+    assert (1, 0, False) == (line.jobs, line.running, line.has_sleeper)
+    assert [] == await lines.standing(store, -60)
+    assert [] == await lines.standing(store, 60)
 
 
 async def test_a_calm_installation_has_nothing_to_fail_but_the_test_servers_fsync(cli: Cli, queue: Queue):
@@ -190,6 +215,15 @@ async def test_a_missing_schema_fails_and_ends_the_questions_about_it(cli: Cli):
     assert "ok" == findings["server"]["status"] and "processes" not in findings
 
 
+async def test_a_role_that_may_not_look_is_one_failure_and_not_eight(cli: Cli, queue: Queue, trunkline_url: str):
+    """Nothing else can be said then; PostgreSQL's own roles are in every cluster."""
+    findings = await _findings(cli, TRUNKLINE_DATABASE_URL=f"{trunkline_url}{'&' if '?' in trunkline_url else '?'}role=pg_read_all_stats")
+
+    assert ("fail", "this role may not use trunkline") == (findings["schema"]["status"], findings["schema"]["value"])
+    assert "Grant it trunkline_worker" in findings["schema"]["advice"]
+    assert "processes" not in findings and "server" in findings
+
+
 async def test_an_unreachable_database_is_the_only_finding(cli: Cli):
     """Without its password."""
     answer = await cli("doctor", "--json", TRUNKLINE_DATABASE_URL="postgresql://me:s3cret@127.0.0.1:1/none")
@@ -198,6 +232,7 @@ async def test_an_unreachable_database_is_the_only_finding(cli: Cli):
     assert [("connection", "fail", "postgresql://me:***@127.0.0.1:1/none")] == [
         (finding["check"], finding["status"], finding["value"]) for finding in answer.json["findings"]
     ]
+    assert "Nothing listens there: start PostgreSQL" in answer.json["findings"][0]["advice"]
 
 
 async def test_a_check_that_cannot_be_made_becomes_a_line(cli: Cli, queue: Queue, monkeypatch: pytest.MonkeyPatch):

@@ -11,12 +11,14 @@ from trunkline.store.migrate import script
 
 
 async def test_a_database_is_brought_up_to_date_once(cli: Cli):
-    """The second time there is nothing to do."""
+    """The second time there is nothing to do; the log of the installation says who did it, once."""
     first = (await cli("migrate", "--schema", "other", "--json")).json
     second = (await cli("migrate", "--schema", "other", "--json")).json
+    noted = (await cli("audit", "--installation", "--json", TRUNKLINE_SCHEMA="other")).json["audit"]
 
     assert [file.name for file in sql.migrations()] == first["migrations"]
     assert ("other", [], []) == (second["schema"], second["migrations"], second["functions"])
+    assert [("schema.migrated", "schema:other")] == [(row["act"], row["subject"]) for row in noted]
 
 
 async def test_people_read_what_was_done(cli: Cli):

@@ -58,3 +58,30 @@ async def test_what_operators_do_is_noted_where_it_is_done(cli: Cli):
     acts = ["job.created", "queue.paused", "queue.resumed", "schedule.saved", "schedule.paused", "schedule.run", "schedule.deleted"]
     assert [*acts, "template.saved", "template.deleted"] == [row["act"] for row in rows][::-1]
     assert [row["id"] for row in rows[:4]] == [row["id"] for row in (*first["audit"], *second["audit"])]
+
+
+async def test_what_belongs_to_operators_alone_is_noted_too(cli: Cli, monkeypatch):
+    """Batches, limits, retention, weights, prompts; keys and migrations in the installation's own log."""
+    monkeypatch.setenv("TRUNKLINE_ENCRYPTION_KEYS", "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=")
+    batch = (await cli("batches", "send", '[{"kind": "greet"}]', "--json")).json["id"]
+    for command in (
+        ("batches", "cancel", batch),
+        ("limits", "set", "--key", "k", "--concurrency", "2"),
+        ("limits", "pause", "--kind", "greet"),
+        ("limits", "quota", "--queued", "5"),
+        ("limits", "quota"),
+        ("retention", "set", "greet", "--completed", "1h"),
+        ("tenants", "weight", "default", "3"),
+        ("keys", "rotate"),
+        ("keys", "check"),
+    ):
+        await cli(*command)
+    rows = (await cli("audit", "--json")).json["audit"][::-1]
+    whole = (await cli("audit", "--installation", "--json")).json["audit"][::-1]
+    none = (await cli("audit", "--since", "2999-01-01T00:00:00Z", "--json")).json["audit"]
+    both = await cli("audit", "--until", "2999-01-01T00:00:00Z", "--act", "limit.set")
+
+    acts = ["batch.sent", "batch.cancelled", "limit.set", "kind.paused", "quota.set", "retention.set", "tenant.weighed"]
+    assert acts == [row["act"] for row in rows] and {"concurrency": 2} == rows[2]["detail"]
+    assert ["keys.rotation_began", "keys.rotated"] == [row["act"] for row in whole] and "MDEy" not in str(whole)
+    assert [] == none and "limit.set" in both.out and "quota.set" not in both.out

@@ -6,13 +6,16 @@ import asyncio
 import json
 import os
 import re
+import shlex
 import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from urllib.request import Request, urlopen
 from uuid import UUID
 
+import psutil
 import pytest
 
 from tests.cli.conftest import Cli, Offline, Start
@@ -76,8 +79,9 @@ def test_a_terminal_shows_a_bar_and_ctrl_c_ends_it(here: StartHere):
         up = here("up", "--demo", terminal=True, TRUNKLINE_PORT=str(taken))
         up.until("Ready. Ctrl-C stops it.")
     assert f"Port {taken} is taken: the gateway has another one." in up.plain
-    (url,) = re.findall(r"^Gateway +(http://127\.0\.0\.1:\d+) \(development\)\s*$", up.plain, re.MULTILINE)
-    assert "Token        test-customer-token-123 (of tenant customer-001)" in up.plain
+    (url,) = re.findall(r"^API +(http://127\.0\.0\.1:\d+)/api \(development\), described at \1/api/docs\s*$", up.plain, re.MULTILINE)
+    assert "Token        test-customer-token-123 (of tenant customer-001: may send, work and watch)" in up.plain
+    _what_it_says_about_the_api(up.plain, url)
     rebuild = "enqueue", "schema-rebuild", '{"connectionId": "trunkline"}', "--wait"
     others = [here(*rebuild, terminal=True)]
     if Node.is_there():
@@ -93,6 +97,18 @@ def test_a_terminal_shows_a_bar_and_ctrl_c_ends_it(here: StartHere):
     assert "━━━━━" in up.said and "100 %" in up.said
     assert up.said.count("\x1b[?25l") == up.said.count("\x1b[?25h"), "the cursor stays hidden"
     assert max(len(line.rpartition("\r")[2]) for line in up.plain.split("\n")) <= COLUMNS + len("psql -h ")
+
+
+def _what_it_says_about_the_api(said: str, url: str) -> None:
+    """The line to try works as it stands; each address that is named answers."""
+    (line,) = re.findall(r"^Try +(curl .*)$", said, re.MULTILINE)
+    _, flag, header, where = shlex.split(line)
+    with urlopen(Request(where, headers=dict([header.split(": ")]))) as answer:
+        assert ("-H", []) == (flag, json.load(answer)["data"])
+    health = re.findall(r"^ +health: (/\S+), (/\S+), /\S+; metrics: (/\S+)\s*$", said, re.MULTILINE)[0]
+    for path in (*health, "/api/docs", "/api/openapi.json"):
+        with urlopen(url + path) as answer:
+            assert 200 == answer.status
 
 
 async def _documented_clients(url: str, rebuild: Callable[[], None]) -> None:
@@ -210,6 +226,17 @@ async def test_a_given_database_is_migrated_and_used(start: Start, cli: Cli, roo
     assert "migrations applied" in program.said
     assert "No gateway: the gateway needs the package 'uvicorn'. Install it: pip install 'trunkline[server]'\n" in program.said
     assert [] == (await cli("jobs", "list", "--json", TRUNKLINE_SCHEMA="fresh")).json["jobs"]
+
+
+def test_no_gateway_opens_no_port(start: Start):
+    """No API either."""
+    program = start("up", "--no-gateway")
+    program.until("Ready. Ctrl-C stops it.")
+    opened = [each for each in psutil.Process(program.process.pid).net_connections("inet") if each.status == psutil.CONN_LISTEN]
+    program.signal(signal.SIGTERM)
+
+    assert 0 == program.end()
+    assert [] == opened and "http://" not in program.said
 
 
 async def test_a_demonstration_that_fails_is_exit_code_1(start: Start, cli: Cli):

@@ -41,14 +41,26 @@ JOB = job_view()
         ({"has_sleeper": True}, "It is next in line, and a worker is being woken."),
         ({"ahead": 3, "running": 2}, "It waits for a free worker: 3 jobs of its queue are ahead of it, 2 run now."),
         ({"ahead": 1, "running": 1}, "It waits for a free worker: 1 job of its queue is ahead of it, 1 runs now."),
+        ({"has_sleeper": True, "running": 5}, "It waits for a free worker: 0 jobs of its queue are ahead of it, 5 run now."),
+        (
+            {"has_sleeper": True, "ahead": 1},
+            "1 job of its queue is ahead of it, and whoever serves its queue is busy with jobs of other queues.",
+        ),
         ({}, "no connected worker seems to serve the queue 'work'"),
     ],
 )
 def test_a_job_in_line(around: dict[str, Any], said: str):
     """One reason, and what to do."""
-    (reason,) = why.sentences(JOB, CALM._replace(**around))
+    (reason,) = why.sentences(replace(JOB, created_at=datetime.now(UTC)), CALM._replace(**around))
 
     assert said in reason
+
+
+def test_a_worker_that_sleeps_for_long_is_busy():
+    """Its slots are taken by jobs of other queues; it is not "being woken" for minutes."""
+    (reason,) = why.sentences(replace(JOB, created_at=NOW - timedelta(minutes=3)), CALM._replace(has_sleeper=True))
+
+    assert "whoever serves its queue is busy" in reason
 
 
 @pytest.mark.parametrize(

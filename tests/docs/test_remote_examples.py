@@ -8,13 +8,17 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import jwt
 import pytest
 
 from tests.support.switch import Switch
+from trunkline import Trunkline
 from trunkline.auth import Tokens
 from trunkline.client import connect
+from trunkline.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 NODE = ROOT / "tests/node/node_modules"
@@ -23,11 +27,12 @@ WORKERS = {
     "RemoteWorker.java": ["java", "-Xshare:auto", "-XX:TieredStopAtLevel=1"],
     "remote_worker.mjs": ["node"],
 }
+SECRET = "s" * 40
 
 
 def program(name: str, folder: Path) -> list[str]:
     """How it is started; skips where its language, or its packages, are not there."""
-    command = WORKERS[name]
+    command = WORKERS.get(name, ["node"])
     if shutil.which(command[0]) is None:
         pytest.skip(f"{command[0]} is not there")
     if command[0] != "node":
@@ -67,6 +72,29 @@ async def test_a_remote_worker_works_and_comes_back(app, tmp_path, name):
     assert (300, 0, "") == (batch.completed, batch.failed, complained)
     assert 321 == said.count("resized")
     assert worker.returncode in ((0,) if name.endswith(".py") else (-signal.SIGTERM, 143))
+
+
+async def test_the_page_of_a_user_follows_its_job(trunkline_url, tmp_path):
+    """And says so where the job is not its own."""
+    command = program("my_jobs.mjs", tmp_path)
+    token = jwt.encode({"sub": "ann", "exp": int(time.time()) + 600}, SECRET, algorithm="HS256")
+    settings = Settings.load({}, database_url=trunkline_url, jwt_secret=SECRET, jwt_default_tenant="default")
+    async with Trunkline(settings=settings) as app:
+        server = await app.start_gateway(port=0, mode="production")
+        env = {**os.environ, "TRUNKLINE_URL": f"http://127.0.0.1:{server.port}", "TRUNKLINE_TOKEN": token}
+        pipe = asyncio.subprocess.PIPE
+        said = []
+        for user_id in ("ann", "bob"):
+            job_id = str(await app.enqueue("a", {}, user_id=user_id))
+            page = await asyncio.create_subprocess_exec(*command, job_id, env=env, stdout=pipe)
+            if user_id == "ann":
+                await page.stdout.readline()
+                await app.updates.emit_job_progress(job_id, 50, "half")
+                await app.updates.emit_job_completed(job_id, {"ok": True})
+            said.append((await asyncio.wait_for(page.communicate(), 30))[0].decode().splitlines())
+        await app.stop_gateway(0.0)
+
+    assert [["active 50 % half", 'completed {"ok":true}'], [f"{job_id}: not found"]] == said
 
 
 def test_the_shortest_worker_is_short():

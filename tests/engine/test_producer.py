@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from uuid import uuid4
 
 import pytest
@@ -206,6 +207,62 @@ async def test_a_generator_that_raises_undoes_its_transaction_and_ends_the_call(
         await app.enqueue_many(jobs())
     assert (0, 0) == (await queue.count("job"), await queue.count("ready"))
     assert 300 == len(await app.enqueue_many(new_job("work", n) for n in range(300)))
+
+
+async def test_what_a_generator_raises_while_the_jobs_before_are_written_leaves_those(app, queue, monkeypatch):
+    """It is read on while a transaction ends; that one does not hear of what comes behind it."""
+    monkeypatch.setattr(producer, "COPY_CHUNK", 2000)
+    read = 0
+
+    def jobs():
+        nonlocal read
+        for read in range(1, 2301):
+            yield new_job("work", read)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await app.enqueue_many(jobs())
+    assert (2300, 2000, 2000) == (read, await queue.count("job"), await queue.count("ready"))
+
+
+async def test_while_a_transaction_ends_no_more_is_read_than_another_would_take(app, queue, monkeypatch):
+    """A source without an end does not fill the memory."""
+    monkeypatch.setattr(producer, "COPY_CHUNK", 1000)
+    ahead = 0
+
+    def jobs():
+        nonlocal ahead
+        for n in range(30_000):
+            ahead = max(ahead, n - producer_flushed())
+            yield new_job("work", n)
+
+    def producer_flushed() -> int:
+        return (app._producer.flushes - 1) * 1000
+
+    assert 30_000 == len(await app.enqueue_many(jobs()))
+    assert ahead <= 3 * 1000  # the one under way, the one read ahead, and a piece
+
+
+async def test_a_generator_that_raises_behind_an_id_that_is_there_already_still_raises(app, queue):
+    """Two things go wrong at once, and only one of them is the database's."""
+    await app.enqueue_many([again := new_job("work")])
+
+    def jobs():
+        yield from (new_job("work", n) for n in range(1100))
+        yield again
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await app.enqueue_many(jobs())
+    assert 1 == await queue.count("job")
+
+
+async def test_a_source_that_is_slower_than_the_database_may_be_loses_nothing(trunkline_url, queue):
+    """It blocks the loop for longer than a command may take, in the middle of one."""
+    async with Trunkline(settings=Settings.load({}, database_url=trunkline_url, command_timeout_s=0.5)) as app:
+        jobs = (new_job("work", n if n != 1150 else time.sleep(0.8)) for n in range(1500))
+        answers = await app.enqueue_many(jobs)
+    assert 1500 == len(set(answers)) == await queue.count("job") == await queue.count("ready")
 
 
 async def test_no_more_is_read_ahead_than_a_piece(app, queue):

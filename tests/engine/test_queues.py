@@ -47,6 +47,31 @@ async def test_jobs_of_any_kind_are_done_from_the_chosen_queues_and_no_others(ap
     assert "queued" == (await app.get(left)).state
 
 
+async def test_the_first_job_waits_for_its_claim_and_its_report_alone(app):
+    """The names of kinds, both statements' plans and both connections are there before; on an idle worker the first job is not the slow one."""
+
+    @app.job("echo")
+    async def echo(n: int) -> int:
+        return n
+
+    worker = await app.start_worker()
+    asked: list[str] = []
+    for conn in connections(app.store):
+        conn.add_query_logger(lambda query: asked.append(query.query))
+    job_id = await app.enqueue("echo", {"n": 1})
+    assert 1 == await app.wait(job_id, timeout=30)
+    await app.stop_worker()
+
+    assert 1 == worker.counts.total("completed")
+    assert any("ack_completed" in query for query in asked)  # on a connection that was there before
+    assert not any("from trunkline.kind" in query for query in asked)
+
+
+def connections(store) -> list:
+    """Those its pool has open."""
+    return [holder._con for holder in store.pool._holders if holder._con is not None]
+
+
 @pytest.mark.parametrize("queues", [[], ["a/b"]])
 async def test_queues_that_cannot_be_are_refused(app, queues):
     """No queue at all is a mistake, not a worker that does nothing."""

@@ -14,21 +14,8 @@ from trunkline.engine.scheduler import Scheduler
 from trunkline.errors import InvalidInput, NotFound
 from trunkline.settings import Settings
 from trunkline.store import Store, schedules
-from trunkline.testing import DatabaseClock
 
 HOUR = 3600
-
-
-@pytest.fixture
-def clock(app: Trunkline) -> DatabaseClock:
-    """The movable clock of the application's database."""
-    return DatabaseClock(app.store)
-
-
-@pytest.fixture
-def duty(app: Trunkline) -> Scheduler:
-    """What a worker process does when a schedule is due, by hand."""
-    return Scheduler(app.store, Heart(app.store))
 
 
 async def times_of(app: Trunkline, name: str = "s") -> list[datetime]:

@@ -8,27 +8,12 @@ import pytest
 
 from tests.engine.test_privacy import application, charging, sealed_kind
 from trunkline import Trunkline, new_job
-from trunkline.engine import Heart
-from trunkline.engine.scheduler import Scheduler
 from trunkline.errors import NotReadable
 from trunkline.model.family import after, parents_first
 from trunkline.settings import Settings
 from trunkline.store import schedules
-from trunkline.testing import DatabaseClock
 
 HOUR = 3600
-
-
-@pytest.fixture
-def clock(app: Trunkline) -> DatabaseClock:
-    """The movable clock of the application's database."""
-    return DatabaseClock(app.store)
-
-
-@pytest.fixture
-def duty(app: Trunkline) -> Scheduler:
-    """What a worker process does when a schedule is due, by hand."""
-    return Scheduler(app.store, Heart(app.store))
 
 
 async def test_a_schedule_for_one_moment_waits_for_a_quota(app, duty, clock):

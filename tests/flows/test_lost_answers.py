@@ -126,10 +126,11 @@ async def test_jobs_of_a_claim_that_is_cut_run_again_soon_and_count_no_failure(
 async def test_jobs_that_were_claimed_when_the_database_went_away_are_not_forgotten(
     sender, worker_through_proxy, proxy, journal, trunkline_url, verdict
 ):
-    """The first job of a kind makes a worker ask for the kind's name, after the claim: that question may fail."""
+    """The first job of a kind that a worker did not know at its start makes it ask for the name, after the claim: that question may fail."""
     rule = proxy.cut(sql="from trunkline.kind where kind_id", when="before", times=2)
+    worker = await worker_through_proxy.start_worker(concurrency=10)
+    worker._fetcher._kinds.clear()
     await sender.send_each("noop", 20, retry_limit=0)
-    await worker_through_proxy.start_worker(concurrency=10)
     await until(lambda: rule.left == 0, "two questions met the fault")
     final = await verdict()
 

@@ -20,6 +20,7 @@ class Bare:
     Attributes:
         accepted: what the CONNECT was answered; None: nothing (yet).
         heard: (event, arguments) in order; the offset at the end of those of a client that recovers is in `offset`.
+        answered: how many calls were.
         closed: (code, reason) once it has ended.
     """
 
@@ -32,6 +33,7 @@ class Bare:
         self.recovers = False
         self.heard: list[tuple[str, Any]] = []
         self.closed: tuple[int, str] | None = None
+        self.answered = 0
         self._ids = itertools.count(1)
         self._answers: dict[int, asyncio.Future[Any]] = {}
         self._reader = asyncio.create_task(self._read())
@@ -102,6 +104,7 @@ class Bare:
         elif kind == "4":
             self.refused = data
         elif kind == "3":
+            self.answered += 1
             if not (waiting := self._answers.pop(int(number))).done():
                 waiting.set_result(data[0])
         elif kind == "2":

@@ -14,11 +14,11 @@ import socketio
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from tests.support.gateways import another_gateway, gateway_of
 from tests.support.tokens import token_maker
 from tests.support.until import until
 from trunkline import Trunkline
 from trunkline.gateway.server import Server
-from trunkline.settings import Settings
 
 
 class Client:
@@ -130,10 +130,8 @@ Join = Callable[..., Awaitable[Client]]
 @pytest.fixture
 async def server(app: Trunkline) -> AsyncIterator[Server]:
     """A gateway in development mode on a free port; a test waits for a second instead of five for a client to come back."""
-    made = await app.start_gateway(port=0, mode="development")
-    made.gateway.dispatcher._grace_s = 1.0
-    yield made
-    await app.stop_gateway(1.0)
+    async with gateway_of(app) as made:
+        yield made
 
 
 @pytest.fixture
@@ -203,9 +201,8 @@ async def worker(join: Join) -> Callable[..., Awaitable[Client]]:
 @pytest.fixture
 async def elsewhere(trunkline_url: str) -> AsyncIterator[Server]:
     """Another gateway on the same database."""
-    async with Trunkline(settings=Settings.load({}, database_url=trunkline_url)) as app:
-        yield await app.start_gateway(port=0, mode="development")
-        await app.stop_gateway(1.0)
+    async with another_gateway(trunkline_url) as made:
+        yield made
 
 
 @pytest.fixture

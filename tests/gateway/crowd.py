@@ -178,10 +178,12 @@ class Program(Actor):
 class Watcher(Actor):
     """A user's JWT, an administrator's, or a token with `watch`, on `/socket.io`."""
 
+    namespace, kinds = "/jobs", ("user", "user", "admin", "machine")
+
     async def come(self, **more: Any) -> None:
         chance = self.world.chance
         if not hasattr(self, "auth"):
-            self.kind = chance.choice(["user", "user", "admin", "machine"])
+            self.kind = chance.choice(self.kinds)
             self.user = None if self.kind == "machine" else chance.choice(USERS)
             self.rooms: set[str] = set()
             if self.kind == "machine":
@@ -192,7 +194,7 @@ class Watcher(Actor):
                 scope = {"scope": "admin"} if self.kind == "admin" else {}
                 self.auth = {"token": jwt.encode({**claims, **scope}, SECRET, algorithm="HS256")}
         self.bare = await (
-            await Bare.open(self.world.port, {**self.auth, "recovery": True, **more}, path="/socket.io", namespace="/jobs")
+            await Bare.open(self.world.port, {**self.auth, "recovery": True, **more}, path="/socket.io", namespace=self.namespace)
         ).let_in()
 
     async def close(self) -> None:
@@ -219,6 +221,10 @@ class Watcher(Actor):
         user = self.world.owners[job_id][self.tenant]
         mine = {f"job:{job_id}", "all-jobs" if self.sees_all or user == self.user else "-"} | ({f"user:{user}"} if user else set())
         return bool(mine & self.rooms)
+
+    def last(self) -> list[str]:
+        """The jobs whose last update it heard."""
+        return [update["jobId"] for update in self.bare.said("job:update") if update["status"] == "last"]
 
     async def step(self) -> None:
         chance, bare = self.world.chance, self.bare
@@ -277,6 +283,49 @@ class Watcher(Actor):
             kind, _, name = room.partition(":")
             self.world.hold(self.name, self.may_follow({} if room == "all-jobs" else {f"{kind}Id": name}), "recovered", room)
         self.rooms = set(follows)
+
+
+class Follower(Watcher):
+    """A user's JWT, or an administrator's, on the default namespace of `/socket.io`."""
+
+    namespace, kinds = "/", ("user", "user", "admin")
+
+    async def come(self, **more: Any) -> None:
+        await super().come(**more)
+        said = await self.bare.until("authenticated")
+        self.world.hold(self.name, said == [{"userId": self.user}], said)
+
+    def may_follow(self, what: dict[str, Any]) -> bool:
+        return what.get("jobId") is not None and super().may_follow(what)
+
+    def last(self) -> list[str]:
+        return [failed["jobId"] for failed in self.bare.said("job:failed") if failed["error"].startswith("last")]
+
+    async def step(self) -> None:
+        chance, bare = self.world.chance, self.bare
+        if bare.offset:
+            self.world.offsets.append((bare.accepted["pid"] if bare.accepted else "x", bare.offset))
+        match chance.randrange(8):
+            case 0 | 1 | 2 | 3:
+                what = {"jobId": self.world.any_id()}
+                answer = await bare.ask("subscribe:job", chance.choice([what, what["jobId"]]))
+                self.world.hold(self.name, (answer["status"] == "ok") == self.may_follow(what), what, answer, self.user, self.kind)
+                if answer["status"] == "ok":
+                    self.rooms.add(f"job:{answer['jobId']}")
+                else:
+                    self.world.hold(self.name, answer["error"] == "not found", what, answer)
+            case 4 if self.rooms:
+                room = chance.choice(sorted(self.rooms))
+                self.world.hold(self.name, (await bare.ask("unsubscribe:job", room.partition(":")[2]))["status"] == "ok", room)
+                self.rooms.discard(room)
+            case 5:
+                answer = await bare.ask(chance.choice(["subscribe:job", "unsubscribe:job"]), chance.choice(STRANGE))
+                self.world.hold(self.name, answer.get("code") in ("invalid_input", "invalid_payload"), answer)
+            case 6 if self.world.offsets:
+                await self._recover()
+            case _:
+                answer = await bare.ask("authenticate", {"token": self.auth["token"]})
+                self.world.hold(self.name, answer["userId"] == self.user, answer)
 
 
 def _decoded(text: str) -> bytes:

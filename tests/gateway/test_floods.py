@@ -104,7 +104,7 @@ async def test_readers_that_stop_on_every_door_are_cut_and_their_memory_returns(
         await app.updates.emit_job_update(ids["customer-001"], "large", "x" * 60_000, tenant="customer-001")
         await app.updates.emit_job_progress(ids["customer-001"], said % 100, "x" * 4000, tenant="customer-001")
         await app.updates.emit_job_update(ids["customer-002"], "small", said, tenant="customer-002")
-        if server.gateway.connections + server.jobs._of_tenant.total() == 2:
+        if server.gateway.connections + server.watchers.connections == 2:
             break
     for tenant, job_id in ids.items():
         await app.cancel(job_id, tenant=tenant)
@@ -112,7 +112,7 @@ async def test_readers_that_stop_on_every_door_are_cut_and_their_memory_returns(
         await until(lambda each=each: "cancelled" in [u["status"] for u in each.said("job:update")], "it hears the end")
     for each in deaf:
         each.kill()
-    await until(lambda: (server.gateway.connections, server.jobs._of_tenant.total()) == (0, 2), "the deaf are out")
+    await until(lambda: (server.gateway.connections, server.watchers.connections) == (0, 2), "the deaf are out")
     await until(lambda: server._front._addresses.visits == 2, "and their sockets")
     sessions = list(server.socketio["/socket.io"].eio.sockets.values())
 
@@ -205,7 +205,7 @@ async def test_clients_that_all_come_back_at_once_miss_nothing(app, server, toke
     heard = Counter(tuple(update["status"] for update in each.said("job:update")) for each in back)
     for each in back:
         each.kill()
-    await until(lambda: again.jobs._of_tenant.total() == 0, "all are gone")
+    await until(lambda: again.watchers.connections == 0, "all are gone")
 
     assert [each.accepted["pid"] for each in crowd] == [each.accepted["pid"] for each in back]
     assert {("missed", "cancelled"): clients} == dict(heard)
@@ -225,7 +225,7 @@ async def test_thousands_of_names_and_rooms_of_one_socket_are_bounded(app, serve
         codes["rooms"] += sum(answer.get("success", False) for answer in await rooms)
         assert 0 == (await probe.ask("get_queue_size", jobName="a"))["queueSize"]
     await asyncio.gather(greedy.close(), watcher.close())
-    await until(lambda: (server.gateway.connections, server.jobs._of_tenant.total()) == (1, 0), "they are gone")
+    await until(lambda: (server.gateway.connections, server.watchers.connections) == (1, 0), "they are gone")
 
-    assert 999 == codes["rooms"] and not server.jobs._rooms._rooms and not server.jobs._rooms._members
+    assert 999 == codes["rooms"] and not server.watchers.rooms._rooms and not server.watchers.rooms._members
     assert 750 == codes["ok"] and not server.gateway.dispatcher._seats

@@ -12,7 +12,7 @@ from collections import Counter
 
 import pytest
 
-from tests.gateway.crowd import SECRET, TENANTS, USERS, Actor, Program, Watcher, World, mark
+from tests.gateway.crowd import SECRET, TENANTS, USERS, Actor, Follower, Program, Watcher, World, mark
 from tests.gateway.test_abuse import clean_log  # noqa: F401 - nothing that happens here is an error of ours
 from tests.support.until import until
 from trunkline import Trunkline
@@ -32,7 +32,7 @@ async def test_whatever_anybody_asks_nothing_crosses(trunkline_url, rounds):
     async with Trunkline(settings=settings) as app:
         server = await app.start_gateway(port=0, mode="development")
         world = World(app, server.port, random.Random(seed))
-        crowd: list[Actor] = [(Program if n % 2 else Watcher)(world, n, TENANTS[n // 2 % 3]) for n in range(18)]
+        crowd: list[Actor] = [(Program if n % 2 else Watcher if n % 4 else Follower)(world, n, TENANTS[n // 2 % 3]) for n in range(18)]
         for actor in crowd:
             await actor.come()
         for _ in range(rounds):
@@ -64,14 +64,16 @@ async def _say(world: World) -> None:
 
 
 async def _end(world: World, watchers: list[Watcher]) -> None:
-    """One update of each job, then the end: who follows it hears it once."""
+    """One update of each job, and one failure, then the end: who follows it hears it once, in its dialect."""
     jobs = [(job_id, tenant) for job_id, owners in list(world.owners.items())[-60:] for tenant in owners]
     for job_id, tenant in jobs:
-        await world.app.updates.emit_job_update(job_id, "last", {"x": mark(tenant, world.owners[job_id][tenant])}, tenant=tenant)
+        whose = mark(tenant, world.owners[job_id][tenant])
+        await world.app.updates.emit_job_update(job_id, "last", {"x": whose}, tenant=tenant)
+        await world.app.updates.emit_job_error(job_id, f"last {whose}", tenant=tenant)
     for tenant in TENANTS:
         await world.app.updates.broadcast_to_all("end", {"x": mark(tenant, "everybody")}, tenant=tenant)
     for watcher in watchers:
         await until(lambda watcher=watcher: watcher.bare.said("end"), f"{watcher.name} hears the end")
-        heard = Counter(update["jobId"] for update in watcher.bare.said("job:update") if update["status"] == "last")
+        heard = Counter(watcher.last())
         expected = Counter(job_id for job_id, tenant in jobs if tenant == watcher.tenant and watcher.hears(job_id))
         world.hold(watcher.name, heard == expected, "heard", heard - expected, "missed", expected - heard, watcher.rooms)

@@ -163,7 +163,7 @@ async def test_nobody_gets_in_with_a_bad_token(app, server, watch):
     ):
         with pytest.raises(socketio.exceptions.ConnectionError):
             await watch(auth)
-    server.jobs._anonymous = None
+    server.dialects["/jobs"].anonymous = None
     with pytest.raises(socketio.exceptions.ConnectionError):
         await watch()
 
@@ -178,7 +178,7 @@ async def test_a_watcher_whose_token_is_revoked_is_out(app, watch, server):
     await until(lambda: not watcher.io.connected, "it is cut")
     await asyncio.sleep(0)
 
-    assert 0 == server.jobs._of_tenant.total()
+    assert 0 == server.watchers.connections
 
 
 async def test_a_stock_client_recovers_on_another_gateway(app, server, trunkline_url):
@@ -246,11 +246,11 @@ async def test_one_socket_follows_so_much_and_no_more(app, server, watch):
     assert (await other.follow())["success"]
     found = await asked
     await greedy.io.disconnect()
-    await until(lambda: server.jobs._of_tenant.total() == 1, "it is gone")
+    await until(lambda: server.watchers.connections == 1, "it is gone")
 
     assert 999 == sum(answer["success"] for answer in answers)  # and the room of everybody
     assert "1000 rooms" in answers[-1]["message"] and {"not found"} == {answer["message"] for answer in found}
-    assert 1 == len(server.jobs._rooms._rooms)
+    assert 1 == len(server.watchers.rooms._rooms)
 
 
 def _spied(connect: Any, told: list[Any]) -> Any:

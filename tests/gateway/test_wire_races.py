@@ -87,7 +87,7 @@ async def test_joining_and_leaving_again_and_again_under_load_loses_and_repeats_
     total = await app.store.fetchval("select count(*) from trunkline.outcome")
     await until(lambda: len(endings(steady)) == total, "the one that stayed heard everything")
     await asyncio.gather(watcher.close(), steady.close())
-    await until(lambda: not server.jobs._rooms._rooms and not server.jobs._rooms._members, "the rooms are empty")
+    await until(lambda: not server.watchers.rooms._rooms and not server.watchers.rooms._members, "the rooms are empty")
 
     assert {1} == set(endings(watcher).values()) == set(endings(steady).values())
     assert set(heard_while_in) <= set(endings(watcher))
@@ -169,7 +169,7 @@ async def test_clients_that_connect_while_the_gateway_drains_are_sent_away_not_l
     codes = {code for each in await asyncio.gather(*knocking) for code in each}
 
     assert codes <= {1012, 1013, 1006} and 1012 in codes
-    assert (0, 0) == (server.gateway.connections, server.jobs._of_tenant.total())
+    assert (0, 0) == (server.gateway.connections, server.watchers.connections)
     assert 0 == server._front._addresses.visits
 
 

@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from trunkline.errors import RateLimited
-from trunkline.realtime import ALL_JOBS, EVERYONE, Event, Rooms, batch_room, job_room, rooms_of, user_room
+from trunkline.realtime import ALL_JOBS, EVERYONE, Event, Rooms, batch_room, inbox_room, job_room, rooms_of, user_room
 from trunkline.realtime.rooms import selection
 
 JOB, OTHER = UUID(int=1), UUID(int=2)
@@ -45,7 +45,7 @@ def test_every_event_has_its_rooms():
     assert (job_room(JOB), ALL_JOBS, user_room("u")) == rooms_of(event(job_id=JOB, user_id="u"))
     assert (batch_room(JOB), ALL_JOBS) == rooms_of(event(batch_id=JOB))
     assert (EVERYONE,) == rooms_of(event(what="broadcast"))
-    assert (user_room("u"),) == rooms_of(event(what="broadcast", user_id="u"))
+    assert (user_room("u"), inbox_room("u")) == rooms_of(event(what="broadcast", user_id="u"))
 
 
 def test_who_leaves_hears_nothing_and_costs_nothing():

@@ -6,7 +6,8 @@ import asyncio
 import json
 
 from tests.support.until import WITHIN_S, until
-from trunkline.realtime import Stream
+from trunkline.realtime import Stream, stream, telling
+from trunkline.store import events as store_events
 from trunkline.store import work
 
 
@@ -192,17 +193,42 @@ async def test_a_move_that_had_looked_before_anybody_watched_is_waited_for(queue
 async def test_a_stream_that_is_woken_and_stopped_at_once_stops(queue):
     """However far the wake-up has come when it is cancelled."""
     for steps in range(6):
-        stream = Stream(queue.store, lambda hear: lambda: None)
-        await stream.start()
-        stream.watch(queue.tenant_id)
-        await stream.ready(queue.tenant_id, WITHIN_S)
+        made = Stream(queue.store, lambda hear: lambda: None)
+        await made.start()
+        made.watch(queue.tenant_id)
+        await made.ready(queue.tenant_id, WITHIN_S)
         for _ in range(20):
             await asyncio.sleep(0)  # it waits again
-        stream._wake.set()
+        made._wake.set()
         for _ in range(steps):
             await asyncio.sleep(0)
-        running, stopping = stream._tasks[0], asyncio.create_task(stream.stop())
+        running, stopping = made._tasks[0], asyncio.create_task(made.stop())
         done, _ = await asyncio.wait([stopping], timeout=5)
         running.cancel()
 
         assert done, steps
+
+
+async def test_who_asks_amid_a_burst_is_answered_after_the_next_one(queue, open_stream, monkeypatch):
+    """The rest of a burst is older than the question: what committed before it has been told when it is answered."""
+    monkeypatch.setattr(stream, "BURST", 2)
+    monkeypatch.setattr(telling, "BURST", 2)
+    told = await open_stream(queue.tenant_id)
+    read, asked = store_events.read, []
+
+    async def told_by_then(job_id) -> list[str]:
+        await told.stream.caught_up(queue.tenant_id)
+        return told.whats(job_id)
+
+    async def read_and_ask(*where, **how):
+        found = await read(*where, **how)
+        if len(found.told) == 2 and not asked:
+            asked.append(asyncio.create_task(told_by_then(await queue.put())))
+            await asyncio.sleep(0)
+        return found
+
+    monkeypatch.setattr(store_events, "read", read_and_ask)
+    await queue.store.fetchval("select count(*) from (select trunkline.enqueue('a', '{}') from generate_series(1, 3)) as x")
+    await until(lambda: bool(asked), "it is asked amid a burst")
+
+    assert ["queued"] == await asked[0]

@@ -57,9 +57,9 @@ async def test_the_router_stands_in_a_foreign_fastapi_application(app, tenant):
 
 async def test_the_application_is_mounted_whole_in_starlette(app, tenant):
     """Below a path of its own, or instead of one."""
-    async with client_of(Starlette(routes=[Mount("/work", app.asgi)]), tenant) as client:
-        await exercised(client, "/work")
-        assert 200 == (await client.get("/work/healthz")).status_code
+    async with client_of(Starlette(routes=[Mount("/tools", app.asgi)]), tenant) as client:
+        await exercised(client, "/tools")
+        assert 200 == (await client.get("/tools/healthz")).status_code
 
 
 async def test_the_router_is_an_asgi_application_by_itself(app, tenant):

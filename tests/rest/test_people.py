@@ -80,14 +80,31 @@ async def test_who_did_what_is_written(user, admin):
     assert ["schedule.run", "schedule.paused", "schedule.saved"] == [row["act"] for row in further["data"]]
 
 
+async def test_each_job_of_many_has_its_row_and_the_log_is_asked_by_time(user, admin):
+    """So whoever asks about a job finds what became of it; saving a schedule as it is is no act."""
+    jobs = [await user.made(type="many") for _ in range(3)]
+    await admin.post("/api/jobs/bulk/cancel", json={"filter": {"type": "many"}})
+    for _ in range(2):
+        await admin.post("/api/schedules", json={"name": "same", "type": "echo", "cron": "0 3 * * *"})
+    about = (await admin.get("/api/audit", params={"subject": f"job:{jobs[1]}"})).json()["data"]
+    at = min(row["at"] for row in (await admin.get("/api/audit", params={"act": "job.cancelled"})).json()["data"])
+    since, until = [(await admin.get("/api/audit", params={name: at, "limit": 100})).json()["data"] for name in ("since", "until")]
+
+    assert ["job.cancelled", "job.created"] == [row["act"] for row in about]
+    assert ["schedule.saved", *["job.cancelled"] * 3] == [row["act"] for row in since if row["act"] != "job.created"]
+    assert {"job.created"} >= {row["act"] for row in until}
+    for wrong in ({"since": "yesterday"}, {"until": "2027-01-31T09:00:00"}, {"since": "0001-01-01T00:00:00Z"}):
+        assert 422 == (await admin.get("/api/audit", params=wrong)).status_code
+
+
 async def test_an_act_that_fails_at_its_end_leaves_no_row(app, user, admin, monkeypatch):
     """The row and the act are one transaction, either way round."""
-    from trunkline.audit import Audit
+    from trunkline.store import audit
 
     async def broken(*_, **__):
         raise RuntimeError("the log cannot be written")
 
-    monkeypatch.setattr(Audit, "note", broken)
+    monkeypatch.setattr(audit, "note", broken)
     answer = await user.post("/api/jobs", json={"type": "echo"})
     monkeypatch.undo()
 

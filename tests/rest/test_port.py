@@ -49,3 +49,18 @@ async def test_one_list_of_origins_holds_for_both(base):
 
     assert ["http://localhost:5173", None] == read and [200, 403] == polls
     assert (200, 304) == (document.status_code, again.status_code)
+
+
+async def test_the_page_for_people_shows_every_route_and_lets_nothing_in(base):
+    """It comes from this server alone, runs no script, and its console may speak to this server only."""
+    async with httpx.AsyncClient(base_url=base) as client:
+        shown = await client.get("/api/docs")
+        odd = await client.get("/api/docs", headers={"Host": "a b;script-src *"})
+        document = (await client.get("/api/openapi.json")).json()
+    host, policy = base.removeprefix("http://"), shown.headers["content-security-policy"]
+
+    assert [] == [path for path in document["paths"] if f"<code>{path}</code>" not in shown.text]
+    assert f"curl -H &quot;Authorization: Bearer $TOKEN&quot; {base}/api/jobs" in shown.text.replace('"', "&quot;")
+    assert "<script" not in shown.text and "src=" not in shown.text and "default-src 'none';" in policy
+    assert f"connect-src 'self' ws://{host} wss://{host};" in policy and "script-src" not in policy
+    assert odd.status_code == 400 or "script-src" not in odd.headers["content-security-policy"]

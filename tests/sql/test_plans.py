@@ -14,6 +14,7 @@ import pytest
 
 from tests.support.filled import filled
 from tests.support.plans import Plan, plan_of
+from trunkline.store import read
 
 ROWS = 20_000
 BLOCKS_A_JOB = 45  # several index descents and one heap row each in five tables; a scan of 20,000 rows would take hundreds
@@ -220,3 +221,33 @@ async def test_a_whole_call_touches_few_blocks(full, queue, call, at_most):
     await full.execute("rollback")
 
     assert found["Shared Hit Blocks"] + found["Shared Read Blocks"] < at_most
+
+
+PLACES = {"ready": "queued", "deferred": "scheduled", "lease": "active", "outcome": "failed"}
+LISTED = read.LIST.format(picked="{picked}", columns="j.id").replace("$2", "null").replace("$3", "null").replace("$4", "20")
+
+
+@pytest.mark.parametrize(
+    ("text", "jobs"),
+    [
+        ("select * from trunkline.jobs where tenant_id = $1 and id = (select job_id from {place} limit 1)", 1),
+        ("select id, state from trunkline.jobs where tenant_id = $1 and id = any(array(select job_id from {place} limit 5))", 5),
+        (LISTED, 20),
+    ],
+    ids=["one", "some", "list"],
+)
+async def test_where_jobs_stand_is_read_by_their_keys(full, queue, text, jobs):
+    """Whoever asks the view touches a few blocks a job, in whichever place it is, also where that place was believed empty."""
+    for place, state in PLACES.items():
+        asked = text.format(place=place, picked=read._IN_STATE[state])
+        await full.execute(f"prepare asked (bigint) as {asked}; set plan_cache_mode = force_generic_plan")
+        try:
+            found = json.loads(
+                await full.fetchval(f"explain (analyze, buffers, timing off, format json) execute asked ({queue.tenant_id})")
+            )
+        finally:
+            await full.execute("deallocate asked; reset plan_cache_mode")
+        root = found[0]["Plan"]
+
+        assert root["Actual Rows"] == jobs
+        assert root["Shared Hit Blocks"] + root["Shared Read Blocks"] < BLOCKS_A_JOB * jobs + 500, place

@@ -70,7 +70,7 @@ async def flushes(mine) -> None:
     await work.settle(mine.store, mine.tenant_id, [c.job_id for c in rest], [1] * 50, ["failed"] * 50, ["{}"] * 50, [None] * 50)
 
 
-async def test_a_copy_is_four_statements_and_two_copies_for_each_2000_jobs(counted, queue):
+async def test_a_copy_is_four_statements_and_two_copies(counted, queue):
     """begin, begin_copy, wake, commit; COPYs are not queries to the logger."""
     await copy.copy(counted, queue.tenant_id, [new_job("work")])
     for count in (300, 3000):

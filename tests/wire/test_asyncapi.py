@@ -10,6 +10,7 @@ import pytest
 from trunkline.errors import TrunklineError
 from trunkline.wire import CALLS, CODES
 from trunkline.wire.asyncapi import CLOSES, asyncapi
+from trunkline.wire.following import FOLLOWS, TO_USERS
 from trunkline.wire.pushes import TO_TENANT, TO_WORKERS
 from trunkline.wire.updates import RECOVERY, UPDATES, WATCHES
 
@@ -51,15 +52,16 @@ NAMES = [
     *CALLS,
     *WATCHES,
     *UPDATES,
+    *FOLLOWS,
     RECOVERY,
     "authenticate",
     "error",
     "connect_error",
-    *(push.event for push in (*TO_WORKERS, *TO_TENANT)),
+    *(push.event for push in (*TO_WORKERS, *TO_TENANT, *TO_USERS)),
 ]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", sorted(set(NAMES)))
 def test_the_page_and_the_document_name_every_event(name):
     """What is missing in either does not exist for whoever writes a client."""
     assert f"`{name}`" in PAGE

@@ -8,9 +8,10 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from trunkline.wire import CALLS, CODES, Refusal, decode_call, decode_watch, encode_call
+from trunkline.wire import CALLS, CODES, Refusal, decode_call, decode_follow, decode_watch, encode_call
 from trunkline.wire.answers import ANSWERS
 from trunkline.wire.calls import payload_text
+from trunkline.wire.following import Authenticate, SubscribeJob, UnsubscribeJob
 from trunkline.wire.pushes import TO_TENANT, TO_WORKERS
 from trunkline.wire.updates import UPDATES, WATCHES
 
@@ -173,3 +174,19 @@ def test_rooms_are_made_from_ids_only():
     assert {"subscribe:jobs", "unsubscribe:jobs", "history"} == set(WATCHES)
     assert "invalid_input" == decode_watch("history", f'{{"jobId":"{ID}","limit":101}}').code
     assert "unknown_call" == decode_watch("history2", "{}").code
+
+
+def test_the_calls_of_users_are_read_in_every_form_that_clients_send():
+    """The id alone is understood; what is no id is refused by its name."""
+    job, bare = decode_follow("subscribe:job", f'{{"jobId":"{ID}","more":1}}'), decode_follow("unsubscribe:job", f'"{ID}"')
+    assert (SubscribeJob(UUID(ID)), UnsubscribeJob(UUID(ID)), Authenticate("x")) == (
+        job,
+        bare,
+        decode_follow("authenticate", '{"token":"x"}'),
+    )
+    for bad in ('{"jobId":["x"]}', '{"jobId":null}', "{}", "[]", "7", '"all-jobs"', f'["{ID}"]', f'"job:{ID}"', '{"jobId":"\\u0000"}'):
+        for call in ("subscribe:job", "unsubscribe:job"):
+            assert decode_follow(call, bad).code in ("invalid_input", "invalid_payload")
+    for bad in ("{}", '"x"', '{"token":1}', '{"token":null}'):
+        assert "invalid_input" == decode_follow("authenticate", bad).code
+    assert "unknown_call" == decode_follow("subscribe:jobs", "{}").code

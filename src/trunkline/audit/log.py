@@ -1,38 +1,20 @@
-"""`Audit`: adds rows within the transaction of an act, and lists them.
+"""`Audit`: lists who did what. Rows are written by the acts themselves (engine.acts), in their transactions.
 
-Called by: rest, gateway, cli. Calls: store.audit.
+Called by: rest, cli. Calls: store.audit.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
-import msgspec
-
-from trunkline.audit.actor import Actor
 from trunkline.errors import InvalidInput
 from trunkline.store import Store, audit
+from trunkline.store.audit import Asked, Noted
 from trunkline.store.reader import Reader
 
 MOST = 100  # rows of one page
-
-
-@dataclass(frozen=True, slots=True)
-class Noted:
-    """One act. `detail` is JSON text, or None."""
-
-    id: UUID
-    at: datetime
-    actor_kind: str
-    actor: str
-    act: str
-    subject: str
-    via: str
-    address: str | None
-    detail: str | None
+INSTALLATION = 0  # whose log has what belongs to no tenant: migrations, rotated keys; no token and no user is of this tenant
 
 
 class Audit:
@@ -41,18 +23,6 @@ class Audit:
     def __init__(self, store: Store) -> None:
         self._reader = Reader(store)
 
-    @staticmethod
-    async def note(store: Store, tenant_id: int, actor: Actor, act: str, subject: str, detail: dict[str, Any] | None = None) -> None:
-        """Add a row.
-
-        Args:
-            store: the transaction of the act (engine.Act.store), so that both or neither are.
-            act: thing.verb, such as job.cancelled; `subject`: what it was done to, such as job:ID.
-            detail: small and without secrets.
-        """
-        text = None if detail is None else msgspec.json.encode(detail).decode()
-        await audit.note(store, tenant_id, actor.kind, actor.id, act, subject, actor.via, actor.address, text)
-
     async def list(
         self,
         tenant_id: int,
@@ -60,15 +30,23 @@ class Audit:
         actor: str | None = None,
         act: str | None = None,
         subject: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
         after: UUID | None = None,
         limit: int = 20,
     ) -> tuple[list[Noted], UUID | None]:
         """Acts behind `after`, newest first, and where to go on (None: at the end).
 
+        Args:
+            since, until: acts from this time on / before this time, to the millisecond.
         Raises:
-            InvalidInput: limit is not 1 to 100.
+            InvalidInput: limit is not 1 to 100, or a time has no zone.
         """
         if not 1 <= limit <= MOST:
             raise InvalidInput(f"limit is {limit}: need 1 to {MOST}.")
-        rows, further = await audit.page(self._reader, tenant_id, actor=actor, act=act, subject=subject, after=after, limit=limit)
-        return [Noted(*row) for row in rows], further
+        for name, moment in (("since", since), ("until", until)):
+            if moment is not None and (moment.tzinfo is None or not 1970 < moment.year < 9000):
+                raise InvalidInput(
+                    f"{name} is {moment.isoformat()}: need a time from 1971 to 8999 with a time zone, such as 2027-01-31T09:00:00Z."
+                )
+        return await audit.page(self._reader, tenant_id, Asked(actor, act, subject, since, until), after=after, limit=limit)

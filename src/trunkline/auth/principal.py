@@ -12,6 +12,7 @@ from typing import Literal
 from uuid import UUID
 
 from trunkline.errors import Forbidden, InvalidInput
+from trunkline.model.actor import Actor, Via
 
 Scope = Literal["send", "work", "watch", "admin"]
 SCOPES: tuple[Scope, ...] = ("send", "work", "watch", "admin")
@@ -40,6 +41,12 @@ class Principal:
     def is_admin(self) -> bool:
         """Whether it may act for every user of its tenant."""
         return "admin" in self.scopes
+
+    def actor(self, via: Via, address: str | None) -> Actor:
+        """The same for the audit log: its token, or else the user."""
+        if self.token_id is not None:
+            return Actor("token", str(self.token_id), via, address)
+        return Actor("user", str(self.user_id), via, address)
 
     def may(self, scope: Scope) -> bool:
         """Whether it has a scope."""

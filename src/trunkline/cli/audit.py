@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 import typer
 
 from trunkline.cli import show
-from trunkline.cli.options import Json, Tenant
+from trunkline.cli.options import Json, Tenant, moment
 from trunkline.cli.run import carry_out
 
 if TYPE_CHECKING:
@@ -16,31 +17,40 @@ if TYPE_CHECKING:
 
     from trunkline.audit import Noted
 
+Since = Annotated[
+    datetime | None, typer.Option(parser=moment, metavar="TIME", help="From this time on (ISO 8601 with a time zone).", show_default=False)
+]
+Until = Annotated[datetime | None, typer.Option(parser=moment, metavar="TIME", help="Before this time.", show_default=False)]
+
 
 def audit(
     actor: Annotated[str | None, typer.Option(metavar="ID", help="A user, a token's id or an account.", show_default=False)] = None,
     act: Annotated[str | None, typer.Option(metavar="THING.VERB", help="Such as job.cancelled.", show_default=False)] = None,
     subject: Annotated[str | None, typer.Option(metavar="THING:ID", help="Such as job:ID or queue:NAME.", show_default=False)] = None,
+    since: Since = None,
+    until: Until = None,
+    installation: Annotated[bool, typer.Option("--installation", help="What belongs to no tenant: migrations, rotated keys.")] = False,
     limit: Annotated[int, typer.Option(min=1, max=100, help="Rows.")] = 20,
     after: Annotated[str | None, typer.Option(metavar="ID", help="Go on behind this row.", show_default=False)] = None,
     tenant: Tenant = None,
     as_json: Json = False,
 ) -> None:
     """Who created, cancelled, retried, paused or changed what, newest first."""
-    carry_out(_list(actor, act, subject, limit, after, tenant, as_json=as_json), as_json=as_json)
+    if installation and tenant is not None:
+        raise typer.BadParameter("--tenant is given, too: need one of them.", param_hint="--installation")
+    wanted = {"actor": actor, "act": act, "subject": subject, "since": since, "until": until}
+    carry_out(_list(wanted, limit, after, tenant, installation=installation, as_json=as_json), as_json=as_json)
 
 
-async def _list(
-    actor: str | None, act: str | None, subject: str | None, limit: int, after: str | None, tenant: str | None, *, as_json: bool
-) -> None:
-    from trunkline.audit import Audit
+async def _list(wanted: dict[str, Any], limit: int, after: str | None, tenant: str | None, *, installation: bool, as_json: bool) -> None:
+    from trunkline.audit import INSTALLATION, Audit
     from trunkline.cli.reach import application, existing_tenant
     from trunkline.model import as_uuid
 
     behind = None if after is None else as_uuid(after, "audit row")
     async with application(as_json=as_json) as app:
-        tenant_id = await existing_tenant(app, tenant)
-        found, further = await Audit(app.store).list(tenant_id, actor=actor, act=act, subject=subject, after=behind, limit=limit)
+        tenant_id = INSTALLATION if installation else await existing_tenant(app, tenant)
+        found, further = await Audit(app.store).list(tenant_id, **wanted, after=behind, limit=limit)
     if as_json:
         show.emit({"audit": [_document(row) for row in found], "next": further})
     elif not found and further is None:

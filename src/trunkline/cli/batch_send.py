@@ -75,13 +75,13 @@ async def _send(
     *,
     as_json: bool,
 ) -> None:
+    from trunkline.cli.audited import audited
     from trunkline.cli.reach import application
 
     async with application(as_json=as_json) as app:
         calls = {what: await _made(app, call, tenant) for what, call in callbacks.items()}
-        sent = await app.batches.send(
-            given, name=name, tenant=tenant, on_success=calls.get("on_success"), on_complete=calls.get("on_complete")
-        )
+        async with audited(app) as act:
+            sent = await act.batches.send(given, name=name, tenant=tenant, on_success=calls["on_success"], on_complete=calls["on_complete"])
     duplicates = sum(not job.created for job in sent.jobs)
     if as_json:
         show.emit({"id": sent.id, "jobs": [{"id": job.id, "created": job.created} for job in sent.jobs]})

@@ -145,11 +145,14 @@ def cancel(
 
 
 async def _cancel(batch_id: str, reason: str, tenant: str | None, *, as_json: bool) -> None:
+    from trunkline.cli.audited import audited
     from trunkline.cli.reach import application, existing_tenant
 
     async with application(as_json=as_json) as app:
         await existing_tenant(app, tenant)
-        cancelled, requested = await app.batches.cancel(batch_id, reason=reason, tenant=tenant)
+        async with audited(app) as act:
+            begun = await act.batches.begin_cancel(batch_id, reason=reason, tenant=tenant)
+        cancelled, requested = await app.batches.go_on_cancelling(batch_id, begun, reason=reason, tenant=tenant)
     if as_json:
         show.emit({"id": batch_id, "cancelled": cancelled, "requested": requested})
     else:

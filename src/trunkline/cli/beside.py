@@ -1,12 +1,13 @@
-"""The gateway that `up` opens beside its worker: on the port of the settings, on another one where that is taken.
+"""The gateway and the API that `up` opens beside its worker: on the port of the settings, on another one where that is taken.
 
-Always true: what keeps the gateway from opening is a sentence, and everything else starts all the same; it begins to close before the
+Always true: what keeps the port from opening is a sentence, and everything else starts all the same; it begins to close before the
 worker begins to stop, and both have the same time.
 Called by: up.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import socket
 from typing import TYPE_CHECKING
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
     from trunkline.cli.reach import Reached
 
 
+def prepare(app: Trunkline) -> None:
+    """Make the API before the worker starts, so that its /metrics counts the worker's attempts. What is missing is said by `open_gateway`."""
+    with contextlib.suppress(InvalidSetting):
+        _ = app.asgi
+
+
 async def open_gateway(app: Trunkline, reached: Reached, voice: Voice) -> None:
     """Open it, say where it is and who gets in; or say why it is not there."""
     from trunkline.auth import mode_of
@@ -32,7 +39,7 @@ async def open_gateway(app: Trunkline, reached: Reached, voice: Voice) -> None:
         if not _is_free(settings.host, port):
             voice.say(f"Port {port} is taken: the gateway has another one. Set TRUNKLINE_PORT to choose.", style="yellow")
             port = 0
-        server = await app.start_gateway(port=port, mode=mode)
+        server = await app.start_gateway(port=port, mode=mode, api=True)
     except InvalidSetting as error:
         voice.say(f"No gateway: {error}", style="yellow")
         voice.event("gateway", port=None, error=str(error))
@@ -66,15 +73,17 @@ def _welcome(host: str, port: int, mode: Mode, voice: Voice) -> None:
 
     place = f"{f'[{host}]' if ':' in host else host}:{port}"
     token = TEST_TOKEN if mode == "development" else None
-    voice.draw(
-        show.facts(
-            [
-                ("Gateway", f"http://{place} ({mode})"),
-                ("", f"send and work: path /ws (Socket.IO), or ws://{place}/ws/raw"),
-                ("", f"watch: http://{place}/jobs (Socket.IO)" + (", without a token too" if token else "")),
-                ("Token", f"{token} (of tenant {TEST_TENANT})" if token else f"make one: {show.program()} tokens create"),
-            ],
-            label=LABEL,
-        )
-    )
-    voice.event("gateway", host=host, port=port, mode=mode, token=token)
+    make = f"{show.program()} tokens create --scope admin"
+    facts = [
+        ("API", f"http://{place}/api ({mode}), described at http://{place}/api/docs"),
+        ("", "health: /healthz, /readyz, /api/health/jobs; metrics: /metrics"),
+        ("Gateway", f"send and work: path /ws (Socket.IO), or ws://{place}/ws/raw"),
+        ("", f"watch: http://{place}/jobs (Socket.IO)" + (", without a token too" if token else "")),
+        ("Token", f"{token} (of tenant {TEST_TENANT}: may send, work and watch)" if token else f"make one: {make}"),
+    ]
+    voice.draw(show.facts(facts, label=LABEL))
+    if token and not voice.as_json:
+        show.labelled("Admin token", make, width=LABEL)
+        show.labelled("Try", f"curl -H 'Authorization: Bearer {token}' http://{place}/api/jobs", width=LABEL)
+    where = {"api": f"http://{place}/api", "docs": f"http://{place}/api/docs"}
+    voice.event("gateway", host=host, port=port, mode=mode, token=token, **where)

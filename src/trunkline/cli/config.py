@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from trunkline.settings import Settings
 
 CONNECTION = "CONNECTION_"  # TRUNKLINE_CONNECTION_SHOP registers the database `shop`
-ELSEWHERE = frozenset({"TRUNKLINE_TEST_DATABASE_URL", "TRUNKLINE_BENCH_DATABASE_URL"})  # known to other parts of the package
+ELSEWHERE = frozenset(
+    {"TRUNKLINE_TEST_DATABASE_URL", "TRUNKLINE_TEST_DIR", "TRUNKLINE_BENCH_DATABASE_URL", "TRUNKLINE_BENCH_NODE"}
+)  # known to other parts of the package
 config = typer.Typer(no_args_is_help=True, help="What this process would run with.")
 
 
@@ -90,16 +92,15 @@ def registered(environ: Mapping[str, str]) -> list[dict[str, str]]:
     """{id, url} of the databases that jobs may name."""
     from trunkline.settings import PREFIX
 
-    names = sorted(name for name in environ if name.startswith(PREFIX + CONNECTION))
+    names = sorted(name for name in environ if name.startswith(PREFIX + CONNECTION) and name not in _known())
     return [{"id": name.removeprefix(PREFIX + CONNECTION).lower().replace("_", "-"), "url": show.masked(environ[name])} for name in names]
 
 
 def unknown_variables(environ: Mapping[str, str]) -> dict[str, str | None]:
     """TRUNKLINE_ variables that nothing reads, each with the one that was probably meant."""
-    from trunkline.settings import PREFIX, Settings
-    from trunkline.settings import variable as variable_of
+    from trunkline.settings import PREFIX
 
-    known = [variable_of(field) for field in Settings.model_fields]
+    known = _known()
     strange = [
         name
         for name in environ
@@ -108,9 +109,19 @@ def unknown_variables(environ: Mapping[str, str]) -> dict[str, str | None]:
     return {name: next(iter(get_close_matches(name, known, n=1)), None) for name in sorted(strange)}
 
 
-def _source(variable: str, environ: Mapping[str, str]) -> str:
-    from trunkline.settings import ALIASES, PREFIX
+def _known() -> list[str]:
+    """Every variable that is read, with those that name a file instead."""
+    from trunkline.settings import IN_FILE, Settings
+    from trunkline.settings import variable as variable_of
 
+    return [each for field in Settings.model_fields for each in (variable_of(field), variable_of(field) + IN_FILE)]
+
+
+def _source(variable: str, environ: Mapping[str, str]) -> str:
+    from trunkline.settings import ALIASES, IN_FILE, PREFIX
+
+    if environ.get(variable + IN_FILE):
+        return f"file, as {variable}{IN_FILE}"
     if environ.get(variable):
         return "environment"
     for alias, (name, _) in ALIASES.items():

@@ -99,11 +99,10 @@ async def _add(name: str, url: str, tenant: str | None, *, as_json: bool) -> Non
     from trunkline.cli.reach import application, existing_tenant
 
     async with application(as_json=as_json) as app:
-        tenant_id = await existing_tenant(app, tenant)
+        await existing_tenant(app, tenant)
         tested = await app.connections.tested(url, name=name)
-        async with audited(app, tenant_id) as act:
-            made = await app.connections.within(act.do).keep(tested, tenant=tenant)
-            await act.note("connection.created", f"connection:{made.id}", name=made.name, dialect=made.dialect)
+        async with audited(app) as act:
+            made = await app.connections.within(act).keep(tested, tenant=tenant)
     if as_json:
         show.emit(connection_document(made))
     else:
@@ -115,11 +114,9 @@ async def _rebuild(identity: str, tenant: str | None, *, force: bool, as_json: b
     from trunkline.cli.reach import application, existing_tenant
 
     async with application(as_json=as_json) as app:
-        tenant_id = await existing_tenant(app, tenant)
-        async with audited(app, tenant_id) as act:
-            job_id, created = await app.connections.within(act.do).rebuild(identity, force=force, tenant=tenant)
-            if created:
-                await act.note("connection.rebuilt", f"connection:{identity}", job=str(job_id))
+        await existing_tenant(app, tenant)
+        async with audited(app) as act:
+            job_id, created = await app.connections.within(act).rebuild(identity, force=force, tenant=tenant)
     if as_json:
         show.emit({"jobId": job_id, "created": created})
     else:
@@ -167,11 +164,9 @@ async def _delete(identity: str, tenant: str | None, *, as_json: bool) -> None:
     from trunkline.cli.reach import application, existing_tenant
 
     async with application(as_json=as_json) as app:
-        tenant_id = await existing_tenant(app, tenant)
-        async with audited(app, tenant_id) as act:
-            found = await app.connections.within(act.do).get(identity, tenant=tenant)
-            await app.connections.within(act.do).delete(found.id, tenant=tenant)
-            await act.note("connection.deleted", f"connection:{found.id}", name=found.name)
+        await existing_tenant(app, tenant)
+        async with audited(app) as act:
+            await app.connections.within(act).delete(identity, tenant=tenant)
     if as_json:
         show.emit({"connection": identity, "deleted": True})
     else:

@@ -79,16 +79,13 @@ async def _redrive(queue: str | None, kind: str | None, job_ids: list[str], limi
     from trunkline.cli.reach import application, existing_tenant
     from trunkline.errors import NotRetryable
     from trunkline.model import as_uuid
-    from trunkline.store import operate
 
     wanted = [as_uuid(job_id) for job_id in job_ids]
     async with application(as_json=as_json) as app:
-        tenant_id = await existing_tenant(app, tenant)
+        await existing_tenant(app, tenant)
         if wanted:
-            async with audited(app, tenant_id) as act:
-                back = await operate.retry(act.store, tenant_id, wanted)
-                for job_id in sorted(back):
-                    await act.note("job.retried", f"job:{job_id}")
+            async with audited(app) as act:
+                back = await act.retry_each(wanted, tenant=tenant)
             if left := [str(job_id) for job_id in wanted if job_id not in back]:
                 raise NotRetryable(
                     f"{show.count(len(back), 'job')} went back in line; not these, which are not failed or cancelled, "
@@ -96,9 +93,8 @@ async def _redrive(queue: str | None, kind: str | None, job_ids: list[str], limi
                 )
             count = len(back)
         else:
-            async with audited(app, tenant_id) as act:
-                count = await operate.redrive(act.store, tenant_id, queue, kind, limit)
-                await act.note("dead_letters.redrove", f"queue:{queue or '*'}", type=kind, count=count)
+            async with audited(app) as act:
+                count = await act.redrive(queue=queue, kind=kind, limit=limit, tenant=tenant)
     if as_json:
         show.emit({"redriven": count})
     else:

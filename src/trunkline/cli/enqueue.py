@@ -120,10 +120,11 @@ async def _enqueue(
     given = {name: value for name, value in options.items() if name != "template"}
     new_job(kind or "template", payload, **{**given, "allow_secrets": True})
     async with application(as_json=as_json) as app:
-        async with audited(app, await app.tenant_id(tenant)) as act:
-            enqueued = await app.enqueue_checked(kind, payload, tenant=tenant, connection=act.do.store.conn, **options)
-            if enqueued.created:
-                await act.note("job.created", f"job:{enqueued.id}", type=kind)
+        async with audited(app) as act:
+            if kind is None:
+                enqueued = await act.enqueue_template(options.pop("template"), payload, tenant=tenant, **options)
+            else:
+                enqueued = await act.enqueue(kind, payload, tenant=tenant, **options)
         if not as_json:
             await _hints(app, kind or (await app.get(enqueued.id, tenant=tenant)).kind, enqueued, tenant)
         if not wait:

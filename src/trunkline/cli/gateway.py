@@ -123,7 +123,7 @@ async def _serve_many(app: Trunkline, mode: Mode, workers: int, interrupts: Inte
 
 def _doors(host: str, port: int, *, api: bool) -> str:
     shown = f"[{host}]" if ":" in host else host
-    rest = f"http://{shown}:{port}/api (described at /api/openapi.json), " if api else ""
+    rest = f"http://{shown}:{port}/api (described at /api/docs), " if api else ""
     return f"{rest}http://{shown}:{port}/ws (Socket.IO), ws://{shown}:{port}/ws/raw"
 
 

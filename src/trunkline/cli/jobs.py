@@ -134,15 +134,12 @@ async def _cancel(job_ids: list[str], reason: str, tenant: str | None, *, as_jso
     from trunkline.cli.audited import audited
     from trunkline.cli.reach import application, existing_tenant
     from trunkline.model import as_uuid
-    from trunkline.store import operate
 
     wanted = [as_uuid(job_id) for job_id in job_ids]
     async with application(as_json=as_json) as app:
-        tenant_id = await existing_tenant(app, tenant)
-        async with audited(app, tenant_id) as act:
-            answers = await operate.cancel(act.store, tenant_id, wanted, reason)
-            for job_id in (one for one, answer in answers.items() if answer != "terminal"):
-                await act.note("job.cancelled", f"job:{job_id}", reason=reason)
+        await existing_tenant(app, tenant)
+        async with audited(app) as act:
+            answers = await act.cancel_each(wanted, reason=reason, tenant=tenant)
     return {job_id: answers.get(job_id, "not_found") for job_id in wanted}
 
 
@@ -156,15 +153,13 @@ async def _retry(job_ids: list[str], tenant: str | None, *, as_json: bool) -> di
     from trunkline.cli.audited import audited
     from trunkline.cli.reach import application, existing_tenant
     from trunkline.model import as_uuid
-    from trunkline.store import operate, read
+    from trunkline.store import read
 
     wanted = [as_uuid(job_id) for job_id in job_ids]
     async with application(as_json=as_json) as app:
         tenant_id = await existing_tenant(app, tenant)
-        async with audited(app, tenant_id) as act:
-            back = await operate.retry(act.store, tenant_id, wanted)
-            for job_id in sorted(back):
-                await act.note("job.retried", f"job:{job_id}")
+        async with audited(app) as act:
+            back = await act.retry_each(wanted, tenant=tenant)
         left = {job_id: await read.job(app.store, tenant_id, job_id) for job_id in wanted if job_id not in back}
     answers = {job_id: "queued" for job_id in wanted if job_id in back}
     return answers | {job_id: "not_found" if job is None else f"not_retryable ({job.state})" for job_id, job in left.items()}
@@ -189,14 +184,12 @@ def reschedule(
         from trunkline.cli.audited import audited
         from trunkline.cli.reach import application, existing_tenant
         from trunkline.model import as_uuid
-        from trunkline.store import operate
 
         identity = as_uuid(job_id)
         async with application(as_json=as_json) as app:
-            tenant_id = await existing_tenant(app, tenant)
-            async with audited(app, tenant_id) as act:
-                if moved := await operate.reschedule(act.store, tenant_id, identity, at):
-                    await act.note("job.rescheduled", f"job:{identity}", run_at=at)
+            await existing_tenant(app, tenant)
+            async with audited(app) as act:
+                moved = await act.reschedule(identity, at, tenant=tenant)
         return {identity: "rescheduled" if moved else "not_queued"}
 
     _answer(carry_out(work(), as_json=as_json), {"rescheduled"}, as_json=as_json)
@@ -217,17 +210,14 @@ async def _reprioritize(job_ids: list[str], priority: int, tenant: str | None, *
     from trunkline.cli.audited import audited
     from trunkline.cli.reach import application, existing_tenant
     from trunkline.model import as_uuid
-    from trunkline.store import operate
 
     wanted = [as_uuid(job_id) for job_id in job_ids]
     async with application(as_json=as_json) as app:
-        tenant_id = await existing_tenant(app, tenant)
+        await existing_tenant(app, tenant)
         answers = {}
         for job_id in wanted:
-            async with audited(app, tenant_id) as act:
-                moved = await operate.reprioritize(act.store, tenant_id, [job_id], priority)
-                if moved:
-                    await act.note("job.reprioritized", f"job:{job_id}", priority=priority)
+            async with audited(app) as act:
+                moved = await act.reprioritize([job_id], priority, tenant=tenant)
             answers[job_id] = "reprioritized" if moved else "not_queued"
         return answers
 

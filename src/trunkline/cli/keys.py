@@ -49,6 +49,8 @@ def rotate(as_json: Json = False) -> None:
 
 
 async def _walk(*, moves: bool, as_json: bool) -> KeyReport:
+    from trunkline.audit import INSTALLATION
+    from trunkline.cli.audited import audited
     from trunkline.cli.reach import application
 
     told_at = time.monotonic()
@@ -60,7 +62,15 @@ async def _walk(*, moves: bool, as_json: bool) -> KeyReport:
             show.hint(f"{report.rows:,} rows looked at, {sum(report.by_key.values()):,} encrypted, {report.moved:,} rotated")
 
     async with application(as_json=as_json) as app:
-        return await (app.privacy.rotate(tell) if moves else app.privacy.check(tell))
+        if not moves:
+            return await app.privacy.check(tell)
+        # Many transactions: the first row says that they began, so that an end that never came can be seen.
+        async with audited(app) as act:
+            await act.noted(INSTALLATION, "keys.rotation_began", "keys")
+        report = await app.privacy.rotate(tell)
+        async with audited(app) as act:
+            await act.noted(INSTALLATION, "keys.rotated", "keys", rotated=report.moved, unreadable=len(report.unreadable))
+        return report
 
 
 def _answer(report: KeyReport, *, as_json: bool) -> None:

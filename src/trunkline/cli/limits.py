@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from trunkline.app import Trunkline
+    from trunkline.engine import Act
     from trunkline.store.limits import LimitView
 
 
@@ -65,8 +65,8 @@ def set_limit(
     scope = _exactly_one(queue=queue, kind=kind, key=key)
     count, per = rate or (None, 1.0)
 
-    async def work(app: Trunkline) -> str:
-        await app.limits.set(**scope, concurrency=concurrency, rate=count, per=per, burst=burst, tenant=tenant)
+    async def work(act: Act) -> str:
+        await act.limits.set(**scope, concurrency=concurrency, rate=count, per=per, burst=burst, tenant=tenant)
         return f"The limit of {_spoken(scope)} is set."
 
     _carry_out(
@@ -83,8 +83,8 @@ def remove(queue: QueueName = None, kind: Kind = None, key: Key = None, tenant: 
     """Take the bounds away; a kind has those of its handler again."""
     scope = _exactly_one(queue=queue, kind=kind, key=key)
 
-    async def work(app: Trunkline) -> str:
-        found = await app.limits.remove(**scope, tenant=tenant)
+    async def work(act: Act) -> str:
+        found = await act.limits.remove(**scope, tenant=tenant)
         return f"The limit of {_spoken(scope)} is removed." if found else f"Nobody had set a limit of {_spoken(scope)}."
 
     _carry_out(work, tenant, scope, as_json)
@@ -99,8 +99,8 @@ def block(
 ) -> None:
     """Start nothing with a limit key for a while: a provider said to wait."""
 
-    async def work(app: Trunkline) -> str:
-        await app.limits.block(key, for_s, tenant=tenant)
+    async def work(act: Act) -> str:
+        await act.limits.block(key, for_s, tenant=tenant)
         return f"Nothing with the key {key!r} starts for {show.span(for_s)}."
 
     _carry_out(work, tenant, {"key": key, "seconds": for_s}, as_json, makes=True)
@@ -112,8 +112,8 @@ def unblock(
 ) -> None:
     """Undo a block."""
 
-    async def work(app: Trunkline) -> str:
-        await app.limits.unblock(key, tenant=tenant)
+    async def work(act: Act) -> str:
+        await act.limits.unblock(key, tenant=tenant)
         return f"The key {key!r} is open."
 
     _carry_out(work, tenant, {"key": key}, as_json)
@@ -146,10 +146,10 @@ def quota(
     count, per = rate or (None, 1.0)
     said: dict[str, Any] = {}
 
-    async def work(app: Trunkline) -> str:
+    async def work(act: Act) -> str:
         if off or queued is not None or rate is not None:
-            await app.limits.quota(tenant, queued=queued, rate=count, per=per, burst=burst)
-        now = await app.limits.quota_of(tenant)
+            await act.limits.quota(tenant, queued=queued, rate=count, per=per, burst=burst)
+        now = await act.limits.quota_of(tenant)
         said.update({"queued": now and now.queued, "rate": now and now.rate, "burst": now and now.burst})
         if now is None:
             return "No quota."
@@ -164,8 +164,8 @@ def skip(job_id: JobId, tenant: Tenant = None, as_json: Json = False) -> None:
     """Let the jobs behind a failed one of its ordering key go on without it."""
     said: dict[str, Any] = {"id": job_id}
 
-    async def work(app: Trunkline) -> str:
-        said["skipped"] = done = await app.limits.skip(job_id, tenant=tenant)
+    async def work(act: Act) -> str:
+        said["skipped"] = done = await act.limits.skip(job_id, tenant=tenant)
         return "Those behind it go on." if done else "It holds nobody up: it did not end failed, or has no ordering key."
 
     _carry_out(work, tenant, said, as_json)
@@ -174,8 +174,8 @@ def skip(job_id: JobId, tenant: Tenant = None, as_json: Json = False) -> None:
 def _switch(scope: dict[str, Any], tenant: str | None, paused: bool, as_json: bool) -> None:
     said: dict[str, Any] = {**scope, "paused": paused}
 
-    async def work(app: Trunkline) -> str:
-        said["changed"] = changed = await (app.limits.pause if paused else app.limits.resume)(**scope, tenant=tenant)
+    async def work(act: Act) -> str:
+        said["changed"] = changed = await (act.limits.pause if paused else act.limits.resume)(**scope, tenant=tenant)
         word = "paused" if paused else "running"
         return f"{_spoken(scope).capitalize()} is {word}." if changed else f"{_spoken(scope).capitalize()} was {word} already."
 
@@ -183,17 +183,19 @@ def _switch(scope: dict[str, Any], tenant: str | None, paused: bool, as_json: bo
 
 
 def _carry_out(
-    work: Callable[[Trunkline], Awaitable[str]], tenant: str | None, document: dict[str, Any], as_json: bool, *, makes: bool = False
+    work: Callable[[Act], Awaitable[str]], tenant: str | None, document: dict[str, Any], as_json: bool, *, makes: bool = False
 ) -> None:
     """Do `work` and print its answer; `makes`: a tenant that is not there is made, as an enqueue would."""
 
     async def done() -> None:
+        from trunkline.cli.audited import audited
         from trunkline.cli.reach import application, existing_tenant
 
         async with application(as_json=as_json) as app:
             if not makes:
                 await existing_tenant(app, tenant)
-            answer = await work(app)
+            async with audited(app) as act:
+                answer = await work(act)
         show.emit(document) if as_json else show.say(answer)
 
     carry_out(done(), as_json=as_json)

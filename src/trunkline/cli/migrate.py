@@ -12,6 +12,7 @@ from trunkline.cli.options import Json
 from trunkline.cli.run import carry_out
 
 if TYPE_CHECKING:
+    from trunkline.model.actor import Actor
     from trunkline.settings import Settings
     from trunkline.store.migrate import Migrated
 
@@ -37,15 +38,15 @@ def migrate(
         carry_out(_migrate(schema, check=check, as_json=as_json), as_json=as_json)
 
 
-async def apply(settings: Settings) -> Migrated:
-    """Bring the schema of a reachable database up to date."""
+async def apply(settings: Settings, actor: Actor | None = None) -> Migrated:
+    """Bring the schema of a reachable database up to date; `actor`: who asked for it, for the audit log."""
     from trunkline.store import Store
     from trunkline.store import migrate as migrations
 
     store = await Store.connect(settings.model_copy(update={"command_timeout_s": LONGEST_S, "pool_max": 2}))
     try:
         async with store.connection() as conn:
-            return await migrations.migrate(conn, settings.schema_name, partition_days=settings.partition_days)
+            return await migrations.migrate(conn, settings.schema_name, partition_days=settings.partition_days, actor=actor)
     finally:
         await store.close()
 
@@ -64,6 +65,7 @@ async def _print(schema: str | None, *, as_json: bool) -> None:
 
 async def _migrate(schema: str | None, *, check: bool, as_json: bool) -> None:
     from trunkline.cli.reach import database, load_settings
+    from trunkline.model.actor import Actor
     from trunkline.store.migrate import Migrated, code_version
 
     settings = load_settings(schema_name=schema)
@@ -72,7 +74,7 @@ async def _migrate(schema: str | None, *, check: bool, as_json: bool) -> None:
         if check:
             await _check(reached.settings)
         else:
-            migrated = await apply(reached.settings)
+            migrated = await apply(reached.settings, Actor.operator())
     name = settings.schema_name
     if as_json:
         show.emit({"schema": name, "version": code_version(), "migrations": migrated.migrations, "functions": migrated.functions})

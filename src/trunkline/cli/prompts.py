@@ -83,11 +83,13 @@ async def _list(tenant: str | None, *, as_json: bool) -> None:
 
 
 async def _save(name: str, body: str, system: str | None, tenant: str | None, *, as_json: bool) -> None:
+    from trunkline.cli.audited import audited
     from trunkline.cli.reach import application, existing_tenant
 
     async with application(as_json=as_json) as app:
         await existing_tenant(app, tenant)
-        version = await app.prompts.save(name, body, system=system, tenant=tenant)
+        async with audited(app) as act:
+            version = await act.prompts.save(name, body, system=system, tenant=tenant)
     if as_json:
         show.emit({"name": name, "version": version})
     else:

@@ -79,9 +79,8 @@ def _table(found: list[QueueView]) -> Table:
 async def _switch(name: str, tenant: str | None, *, paused: bool, as_json: bool) -> None:
     from trunkline.cli.audited import audited
     from trunkline.cli.reach import application, existing_tenant, listed
-    from trunkline.engine.limits import claims_over
     from trunkline.errors import NotFound
-    from trunkline.store import operate, read
+    from trunkline.store import read
 
     async with application(as_json=as_json) as app:
         tenant_id = await existing_tenant(app, tenant)
@@ -90,11 +89,8 @@ async def _switch(name: str, tenant: str | None, *, paused: bool, as_json: bool)
             near = get_close_matches(name, known, n=1)
             meant = f"Did you mean {near[0]!r}?" if near else f"There are: {listed(known)}."
             raise NotFound(f"there is no queue {show.short(name, 80)!r}. {meant}")
-        async with audited(app, tenant_id) as act:
-            if changed := await operate.pause_queue(act.store, tenant_id, name, paused):
-                await act.note(f"queue.{'paused' if paused else 'resumed'}", f"queue:{name}")
-        if paused:
-            await claims_over(app.store, f"the queue {name!r} is paused")
+        async with audited(app) as act:
+            changed = await (act.pause if paused else act.resume)(name, tenant=tenant)
     word = "paused" if paused else "running"
     if as_json:
         show.emit({"queue": name, "paused": paused, "changed": changed})

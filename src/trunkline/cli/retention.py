@@ -71,10 +71,11 @@ def _table(found: list[Kept]) -> Table:
 
 
 async def _set(queue: str, wanted: dict[str, int | None], tenant: str | None, *, as_json: bool) -> None:
+    from trunkline.cli.audited import audited
     from trunkline.cli.reach import application
 
-    async with application(as_json=as_json) as app:
-        kept = await app.retention.set(queue, tenant=tenant, **wanted)
+    async with application(as_json=as_json) as app, audited(app) as act:
+        kept = await act.retention.set(queue, tenant=tenant, **wanted)
     if as_json:
         show.emit({"queue": queue, **kept})
     else:

@@ -76,10 +76,8 @@ def create(
     async def work(app: Trunkline) -> ScheduleView:
         from trunkline.cli.audited import audited
 
-        async with audited(app, await app.tenant_id(tenant)) as act:
-            made = await act.do.schedules.create(name, kind, body, tenant=tenant, **how)
-            await act.note("schedule.saved", f"schedule:{name}", type=made.kind)
-        return made
+        async with audited(app) as act:
+            return await act.schedules.create(name, kind, body, tenant=tenant, **how)
 
     carry_out(_shown(work, tenant, as_json=as_json, makes=True), as_json=as_json)
 
@@ -197,10 +195,10 @@ async def _switch(name: str, tenant: str | None, *, paused: bool, as_json: bool)
     from trunkline.cli.audited import audited
     from trunkline.cli.reach import application, existing_tenant
 
-    async with application(as_json=as_json) as app, audited(app, await existing_tenant(app, tenant)) as act:
-        switch = act.do.schedules.pause if paused else act.do.schedules.resume
-        if changed := await switch(name, tenant=tenant):
-            await act.note(f"schedule.{'paused' if paused else 'resumed'}", f"schedule:{name}")
+    async with application(as_json=as_json) as app:
+        await existing_tenant(app, tenant)
+        async with audited(app) as act:
+            changed = await (act.schedules.pause if paused else act.schedules.resume)(name, tenant=tenant)
     word = "paused" if paused else "active"
     if as_json:
         show.emit({"schedule": name, "paused": paused, "changed": changed})
@@ -213,10 +211,12 @@ async def _delete(name: str, tenant: str | None, *, as_json: bool) -> None:
     from trunkline.cli.reach import application, existing_tenant
     from trunkline.errors import NotFound
 
-    async with application(as_json=as_json) as app, audited(app, await existing_tenant(app, tenant)) as act:
-        if not await act.do.schedules.delete(name, tenant=tenant):
+    async with application(as_json=as_json) as app:
+        await existing_tenant(app, tenant)
+        async with audited(app) as act:
+            gone = await act.schedules.delete(name, tenant=tenant)
+        if not gone:
             raise NotFound(f"schedule {name[:80]!r}: this tenant has none of that name.")
-        await act.note("schedule.deleted", f"schedule:{name}")
     if as_json:
         show.emit({"schedule": name, "deleted": True})
     else:
@@ -227,9 +227,10 @@ async def _run(name: str, tenant: str | None, *, as_json: bool) -> None:
     from trunkline.cli.audited import audited
     from trunkline.cli.reach import application, existing_tenant
 
-    async with application(as_json=as_json) as app, audited(app, await existing_tenant(app, tenant)) as act:
-        job_id = await act.do.schedules.run_now(name, tenant=tenant)
-        await act.note("schedule.run", f"schedule:{name}", job=str(job_id))
+    async with application(as_json=as_json) as app:
+        await existing_tenant(app, tenant)
+        async with audited(app) as act:
+            job_id = await act.schedules.run_now(name, tenant=tenant)
     if as_json:
         show.emit({"schedule": name, "id": job_id})
     else:

@@ -177,10 +177,10 @@ def visible(value: object) -> str:
 
 
 def masked(url: str) -> str:
-    """A database URL without its passwords, also where the query has them under a driver's own name (MySQL: `passwd`)."""
+    """A URL without its passwords."""
     from trunkline.settings import mask_url
 
-    return re.sub(r"(?i)([?&][^=&]*pass[^=&]*=)[^&]*", r"\1***", mask_url(url))
+    return mask_url(url)
 
 
 def short(value: object, longest: int = 200) -> str:

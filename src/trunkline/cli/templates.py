@@ -80,9 +80,8 @@ async def _save(name: str, kind: str, payload: Any, options: dict[str, Any], ten
     from trunkline.cli.reach import application
 
     async with application(as_json=as_json) as app:
-        async with audited(app, await app.tenant_id(tenant)) as act:
-            await act.do.templates.save(name, kind, payload, tenant=tenant, **options)
-            await act.note("template.saved", f"template:{name}", type=kind)
+        async with audited(app) as act:
+            await act.templates.save(name, kind, payload, tenant=tenant, **options)
         _print(await app.templates.get(name, tenant=tenant), as_json=as_json)
 
 
@@ -107,10 +106,12 @@ async def _delete(name: str, tenant: str | None, *, as_json: bool) -> None:
     from trunkline.cli.reach import application, existing_tenant
     from trunkline.errors import NotFound
 
-    async with application(as_json=as_json) as app, audited(app, await existing_tenant(app, tenant)) as act:
-        if not await act.do.templates.delete(name, tenant=tenant):
+    async with application(as_json=as_json) as app:
+        await existing_tenant(app, tenant)
+        async with audited(app) as act:
+            gone = await act.templates.delete(name, tenant=tenant)
+        if not gone:
             raise NotFound(f"template {name[:80]!r}: this tenant has none of that name.")
-        await act.note("template.deleted", f"template:{name}")
     if as_json:
         show.emit({"template": name, "deleted": True})
     else:

@@ -78,11 +78,13 @@ def _table(found: list[TenantView]) -> Table:
 
 
 async def _weigh(name: str, shares: int, *, as_json: bool) -> None:
+    from trunkline.cli.audited import audited
     from trunkline.cli.reach import application, existing_tenant
 
     async with application(as_json=as_json) as app:
         await existing_tenant(app, name)
-        before = await app.tenants.set_weight(name, shares)
+        async with audited(app) as act:
+            before = await act.tenants.set_weight(name, shares)
     if as_json:
         show.emit({"tenant": name, "weight": shares, "before": before})
     else:

@@ -92,14 +92,14 @@ async def _create(
     async with application(as_json=as_json) as app:
         tenant_id = await app.tenant_id(tenant)
         made: dict[str, Any] = {"tenant": tenant or app.settings.tenant, "description": description}
-        async with audited(app, tenant_id) as act:
+        async with audited(app) as act:
             service = Tokens(act.store)
             if plain is None:
                 token_id, made["token"] = await service.create(tenant_id, description=description, scopes=scopes, expires_at=expires_at)
             else:
                 token_id = await service.import_token(tenant_id, plain, description=description, scopes=scopes, expires_at=expires_at)
             what = "token.created" if plain is None else "token.imported"
-            await act.note(what, f"token:{token_id}", scopes=sorted(scopes), description=description)
+            await act.noted(tenant_id, what, f"token:{token_id}", scopes=sorted(scopes), description=description)
     if as_json:
         show.emit({"id": token_id, **made})
     elif plain is None:
@@ -142,9 +142,9 @@ async def _deactivate(token: str, tenant: str | None, *, as_json: bool) -> None:
 
     async with application(as_json=as_json) as app:
         tenant_id = await existing_tenant(app, tenant)
-        async with audited(app, tenant_id) as act:
+        async with audited(app) as act:
             if changed := await Tokens(act.store).deactivate(tenant_id, token):
-                await act.note("token.deactivated", f"token:{token}")
+                await act.noted(tenant_id, "token.deactivated", f"token:{token}")
     if as_json:
         show.emit({"id": token, "active": False, "changed": changed})
     else:

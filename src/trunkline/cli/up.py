@@ -1,7 +1,7 @@
 """`trunkline up`: everything in one process tree. The database (embedded, unless TRUNKLINE_DATABASE_URL names one), the
-schema, a worker with the built-in job types, and a gateway for remote workers and watchers.
+schema, a worker with the built-in job types, and a port with the API and a gateway for remote workers and watchers.
 
-Always true: what was started is stopped again, in the opposite order, however it ends; a gateway that cannot open is a sentence and
+Always true: what was started is stopped again, in the opposite order, however it ends; a port that cannot open is a sentence and
 keeps nothing else from starting.
 """
 
@@ -33,7 +33,7 @@ def up(
     metrics_port: MetricsPort = None,
     as_json: Json = False,
 ) -> None:
-    """Start everything here: PostgreSQL, the schema, a worker and a gateway. Ctrl-C stops it."""
+    """Start everything here: PostgreSQL, the schema, a worker, the API and a gateway. Ctrl-C stops it."""
     if once and not demo:
         raise typer.BadParameter("it ends after the demonstration, so it needs --demo.", param_hint="--once")
     if no_worker and demo:
@@ -57,6 +57,8 @@ async def _up(*, demo: bool, once: bool, works: bool, opens: bool, concurrency: 
             if demo or reached.server is not None:
                 register_connections(reached)
             await welcome.metrics(app, metrics_port, voice)
+            if opens:
+                beside.prepare(app)
             worker = await app.start_worker(concurrency=concurrency) if works else None
             welcome.ready(app, voice, concurrency if worker else 0)
             if opens:

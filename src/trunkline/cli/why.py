@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from trunkline.model import JobView
     from trunkline.store.inspect import Standing
     from trunkline.store.limits import HeldBy
+
+JUST_CAME_S = 3.0  # a signal wakes a free worker at once, the poll within a second
+MORE = "More workers, or a higher TRUNKLINE_CONCURRENCY, would start it sooner."
 
 
 def sentences(job: JobView, around: Standing, parents: Sequence[tuple[UUID, str, str]] = (), held: HeldBy | None = None) -> list[str]:
@@ -101,11 +105,14 @@ def _limited(job: JobView, held: HeldBy | None) -> list[str]:
 
 
 def _in_line(job: JobView, around: Standing) -> list[str]:
-    if around.has_sleeper and not around.ahead:
-        return ["It is next in line, and a worker is being woken."]
     ahead = f"{show.count(around.ahead, 'job')} of its queue {'is' if around.ahead == 1 else 'are'} ahead of it"
     if around.running:
-        return [f"It waits for a free worker: {ahead}, {around.running} {'runs' if around.running == 1 else 'run'} now."]
+        return [f"It waits for a free worker: {ahead}, {around.running} {'runs' if around.running == 1 else 'run'} now. {MORE}"]
+    if around.has_sleeper:
+        # A worker whose slots are all taken sleeps, too: it would take this job if it could.
+        if not around.ahead and datetime.now(UTC) - job.created_at < timedelta(seconds=JUST_CAME_S):
+            return ["It is next in line, and a worker is being woken."]
+        return [f"It waits for a free worker: {ahead}, and whoever serves its queue is busy with jobs of other queues. {MORE}"]
     return [
         f"{ahead[0].upper()}{ahead[1:]} and none runs: no connected worker seems to serve the queue {job.queue!r}. "
         "Start one whose handler has this queue."

@@ -7,16 +7,12 @@ Called by: connections.service.
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import Callable
-from concurrent.futures import Future
-from typing import TypeVar
 
+from trunkline.connections.aside import in_thread
 from trunkline.connections.registry import Connection
 from trunkline.errors import ConnectionFailed, ConnectionUnusable, InvalidSetting
 from trunkline.model import Fail
 
-T = TypeVar("T")
 WITHIN_S = 20.0
 MISSING = "connections need the package {name}. Install trunkline[schema]."
 
@@ -31,30 +27,12 @@ async def probe(connection: Connection) -> str:
     """
     try:
         async with asyncio.timeout(WITHIN_S):
-            return await in_thread(lambda: _ask(connection))
+            return await in_thread(lambda: _ask(connection), name="trunkline-connection")
     except TimeoutError:
         raise ConnectionFailed(f"{connection} did not answer within {WITHIN_S:g} s. Check host and port, or try again.") from None
     except Fail as refused:
         sentence = str(refused)
     raise ConnectionUnusable(sentence.partition(f" Correct {connection.place}")[0])
-
-
-async def in_thread(work: Callable[[], T]) -> T:
-    """The answer of blocking `work`, from a daemon thread of its own: nobody waits for one that hangs."""
-    done: Future[T] = Future()
-
-    def run() -> None:
-        if not done.set_running_or_notify_cancel():
-            return
-        try:
-            result = work()
-        except BaseException as error:  # noqa: BLE001 - it is not swallowed: whoever awaits `done` gets it
-            done.set_exception(error)
-        else:
-            done.set_result(result)
-
-    threading.Thread(target=run, name="trunkline-connection", daemon=True).start()
-    return await asyncio.wrap_future(done)
 
 
 def _ask(connection: Connection) -> str:

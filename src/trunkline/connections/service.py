@@ -63,6 +63,10 @@ class Holder(Protocol):
         """The same for those who only ask."""
         ...
 
+    async def noted(self, tenant_id: int, act: str, subjects: str, **detail: Any) -> None:
+        """Add to the audit log, within an act in somebody's name."""
+        ...
+
     async def enqueue_checked(self, kind: str, payload: Any, *, tenant: str | None = None, **options: Any) -> Any:
         """Put one job in; (id, created)."""
         ...
@@ -124,6 +128,7 @@ class Connections:
         sealed = self._sealer.seal(tenant_id, SEALED_AS, identity, "connection", connection.url)
         words = {"dialect": connection.dialect, "sealed": sealed, "shown": connection.masked, "server": server}
         await connections.add(store, tenant_id, identity, name=connection.name or "", **words, user_id=user_id)
+        await self._app.noted(tenant_id, "connection.created", f"connection:{identity}", name=connection.name, dialect=connection.dialect)
         return await self.get(connection.id, tenant=tenant)
 
     async def list(self, *, tenant: str | None = None) -> builtins.list[ConnectionView]:
@@ -139,6 +144,7 @@ class Connections:
         tenant_id = await self._app.known_tenant_id(tenant)
         found = await self._stored(tenant_id, identity)
         await connections.delete(await self._app.open(), tenant_id, found.view.id)
+        await self._app.noted(tenant_id, "connection.deleted", f"connection:{found.view.id}", name=found.view.name)
 
     async def rebuild(
         self, identity: UUID | str, *, force: bool = False, user_id: str | None = None, tenant: str | None = None, **options: Any
@@ -149,9 +155,12 @@ class Connections:
             force: store the schema also when it did not change; one that is there already is not changed by it.
             options: of the job, as of `enqueue`.
         """
-        known = await self._known_id(await self._app.known_tenant_id(tenant), identity)
+        tenant_id = await self._app.known_tenant_id(tenant)
+        known = await self._known_id(tenant_id, identity)
         payload = {"connectionId": known, "force": force, **({} if user_id is None else {"userId": user_id})}
         found = await self._app.enqueue_checked(KIND, payload, tenant=tenant, user_id=user_id, unique_key=f"{KIND}:{known}", **options)
+        if found.created:
+            await self._app.noted(tenant_id, "connection.rebuilt", f"connection:{known}", job=str(found.id))
         return Rebuild(found.id, found.created)
 
     async def schema(self, identity: UUID | str, *, tenant: str | None = None) -> ConnectionSchema:

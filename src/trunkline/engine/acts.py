@@ -1,27 +1,37 @@
-"""An act: what one person asked for, in one transaction, with the note of who did it and the answer to a repeated request.
+"""An act: what one person asked for, in one transaction, with the rows that say who did it and the answer to a repeated request.
 
-Always true: everything that is done through an `Act` commits together when its block ends, and is undone together when it raises;
+Always true: every verb that changes something notes who did it in this transaction, and one that changed nothing notes nothing;
+everything that is done through an `Act` commits together when its block ends, and is undone together when it raises;
 what must wait for the commit (claims that began before a pause) is waited for after it.
-Called by: rest, cli. Calls: store.
+Called by: rest, gateway, cli, app. Calls: store.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
 from uuid import UUID
 
-from trunkline.engine.limits import claims_over
+import msgspec
+
+from trunkline.engine.batches import Batches
+from trunkline.engine.flows import Flows
+from trunkline.engine.limits import Limits
 from trunkline.engine.operations import Operations
 from trunkline.engine.privacy import Privacy
 from trunkline.engine.producer import Enqueued
+from trunkline.engine.prompts import Prompts
 from trunkline.engine.reach import Reach
+from trunkline.engine.retention import Retention
 from trunkline.engine.schedules import Schedules
 from trunkline.engine.templates import Templates
+from trunkline.engine.tenants import Tenants
 from trunkline.errors import InvalidInput, NotFound
-from trunkline.model import JobView, NewJob
-from trunkline.store import Store, operate, pages, read, requests
+from trunkline.model import JobView, NewJob, as_uuid, kind_name
+from trunkline.model.actor import Actor
+from trunkline.store import Store, audit, operate, pages, read, requests
 from trunkline.store.bound import Bound, transaction
 from trunkline.store.pages import JobStands
 from trunkline.store.requests import Claim, Request
@@ -49,15 +59,19 @@ class Actable(Reach, Protocol):
 
 
 class Act(Operations):
-    """The verbs of an application inside one transaction. `store` is that transaction."""
+    """The verbs of an application inside one transaction. `store` is that transaction; each verb notes `actor` as who did it.
 
-    def __init__(self, reach: Actable, store: Bound) -> None:
+    `actor` None: somebody who looks, and is not noted.
+    """
+
+    def __init__(self, reach: Actable, store: Bound, actor: Actor | None = None) -> None:
         self._reach = reach
-        self.store = store
+        self.store, self.actor = store, actor
         self.settings, self.privacy = reach.settings, reach.privacy
-        self.schedules = Schedules(self)
-        self.templates = Templates(self)
-        self._afterwards: list[Callable[[], Awaitable[None]]] = []
+        self.schedules, self.templates, self.prompts = Schedules(self), Templates(self), Prompts(self)
+        self.batches, self.flows = Batches(self), Flows(self)
+        self.limits, self.retention, self.tenants = Limits(self), Retention(self), Tenants(self)
+        self._afterwards: list[Callable[[Store], Awaitable[None]]] = []
 
     async def open(self, *, migrate: bool | None = None) -> Store:
         """The transaction."""
@@ -76,8 +90,13 @@ class Act(Operations):
         return await self._reach.checked_job(kind, payload, tenant, options)
 
     async def enqueue_many(self, jobs: Iterable[NewJob], *, tenant: str | None = None, connection: Any = None) -> list[Enqueued]:
-        """Put many jobs in; they exist if and only if the act does."""
-        return await self._reach.enqueue_many(jobs, tenant=tenant, connection=connection or self.store.conn)
+        """Put many jobs in; they exist if and only if the act does. One row of the log for all: how many of which kinds."""
+        given, tenant_id = list(jobs), await self.tenant_id(tenant)
+        made = await self._reach.enqueue_many(given, tenant=tenant, connection=connection or self.store.conn)
+        kinds = Counter(job.kind for job, one in zip(given, made, strict=True) if one.created)
+        if total := kinds.total():
+            await self.noted(tenant_id, "jobs.created", f"jobs:{total}", types=dict(kinds.most_common(20)))
+        return made
 
     async def wait_ended(self, job_id: UUID | str, timeout: float | None = None, *, tenant: str | None = None) -> JobView:
         """Refused: what is done here is seen by nobody before the act ends, so waiting for others would be for ever."""
@@ -89,27 +108,26 @@ class Act(Operations):
 
     # -- what differs inside a transaction ------------------------------------------------
 
-    async def enqueue(self, kind: str, payload: Any, *, tenant: str | None = None, **options: Any) -> Enqueued:
+    async def enqueue(self, kind: str, payload: Any = None, *, tenant: str | None = None, **options: Any) -> Enqueued:
         """Put one job in; it exists if and only if the act does."""
+        return await self._created(kind, await self.enqueue_checked(kind, payload, tenant=tenant, **options), tenant)
+
+    async def enqueue_checked(self, kind: str | None, payload: Any = None, *, tenant: str | None = None, **options: Any) -> Enqueued:
+        """As `enqueue`, for services that are given an act instead of the application: they note what it is for, and not the job."""
+        await self.tenant_id(tenant)  # made outside: asked for again while this transaction made it, it would wait for itself
         return await self._reach.enqueue_checked(kind, payload, tenant=tenant, connection=self.store.conn, **options)
 
-    async def enqueue_checked(self, kind: str, payload: Any = None, *, tenant: str | None = None, **options: Any) -> Enqueued:
-        """As `enqueue`, for services that are given an act instead of the application."""
-        return await self.enqueue(kind, payload, tenant=tenant, **options)
-
-    async def enqueue_template(self, template: str, payload: Any, *, tenant: str | None = None, **options: Any) -> Enqueued:
+    async def enqueue_template(self, template: str, payload: Any = None, *, tenant: str | None = None, **options: Any) -> Enqueued:
         """The same from a template."""
-        return await self._reach.enqueue_checked(None, payload, template=template, tenant=tenant, connection=self.store.conn, **options)
+        return await self._created(
+            None, await self.enqueue_checked(None, payload, template=template, tenant=tenant, **options), tenant, template
+        )
 
-    async def pause(self, queue: str, *, tenant: str | None = None) -> bool:
-        """Stop claims from a queue; after the commit, claims that began before are waited for."""
-        changed = await operate.pause_queue(self.store, await self.known_tenant_id(tenant), queue, True)
-
-        async def wait() -> None:
-            await claims_over(await self._reach.open(), f"the queue {queue!r} is paused")
-
-        self._afterwards.append(wait)
-        return changed
+    async def _created(self, kind: str | None, made: Enqueued, tenant: str | None, template: str | None = None) -> Enqueued:
+        if made.created:
+            named = None if kind is None else kind_name(kind)
+            await self.noted(await self.tenant_id(tenant), "job.created", f"job:{made.id}", type=named, template=template)
+        return made
 
     async def stands(self, tenant_id: int, job_id: UUID) -> JobStands:
         """Where a job stands, read within the act."""
@@ -126,21 +144,45 @@ class Act(Operations):
         """Whether a job is the holder of an idempotency key."""
         return key is not None and job_id == await read.idempotency_holder(self.store, tenant_id, kind, key)
 
-    async def cancel_told(self, tenant_id: int, job_id: UUID) -> str:
+    async def cancel_told(self, tenant_id: int, job_id: UUID, *, tenant: str | None) -> str:
         """Cancel one job: cancelled, requested (it runs, and is told) or terminal (it had ended). NotFound without it."""
-        answers = await operate.cancel(self.store, tenant_id, [job_id], "cancelled by request")
+        answers = await self.cancel_each([job_id], tenant=tenant)
         if job_id not in answers:
             raise not_there(job_id)
         return answers[job_id]
 
-    async def cancel_many(self, job_ids: list[UUID], *, reason: str = "cancelled by request", tenant: str | None = None) -> list[UUID]:
+    async def cancel_many(self, job_ids: list[UUID], *, tenant: str | None = None) -> list[UUID]:
         """Cancel jobs wherever they stand; those that were not over."""
-        answers = await operate.cancel(self.store, await self.known_tenant_id(tenant), job_ids, reason)
-        return [job_id for job_id, answer in answers.items() if answer != "terminal"]
+        return [job_id for job_id, answer in (await self.cancel_each(job_ids, tenant=tenant)).items() if answer != "terminal"]
 
-    async def retry_many(self, job_ids: list[UUID], *, tenant: str | None = None) -> list[UUID]:
-        """Put failed and cancelled jobs back in line; those that went."""
-        return list(await operate.retry(self.store, await self.known_tenant_id(tenant), job_ids))
+    async def reprioritize(self, job_ids: Sequence[UUID | str], priority: int, *, tenant: str | None = None) -> int:
+        """Change the priority (0..100) of jobs that have not started; how many."""
+        tenant_id = await self.known_tenant_id(tenant)
+        moved = [i for i in sorted(set(map(as_uuid, job_ids))) if await operate.reprioritize(self.store, tenant_id, [i], priority)]
+        await self.noted(tenant_id, "job.reprioritized", [f"job:{job_id}" for job_id in moved], priority=priority)
+        return len(moved)
+
+    # -- who did it ------------------------------------------------------------------------
+
+    async def noted(self, tenant_id: int, act: str, subjects: str | Sequence[str], **detail: Any) -> None:
+        """Add to the audit log, within this transaction, what was just done to what: a row for each of `subjects`.
+
+        What is done by the verbs of this act is noted by them; this is for what is done beside them.
+
+        Args:
+            act: thing.verb, such as job.cancelled; subjects: such as job:ID.
+            detail: JSON, 8 KB at the most, without payloads and secrets; None is left out.
+        """
+        named = [subjects] if isinstance(subjects, str) else subjects
+        if self.actor is None or not named:
+            return
+        said = {key: value for key, value in detail.items() if value is not None}
+        who = (self.actor.kind, self.actor.id, self.actor.via, self.actor.address)
+        await audit.note(self.store, tenant_id, who, act, named, msgspec.json.encode(said).decode() if said else None)
+
+    async def after_commit(self, work: Callable[[Store], Awaitable[None]]) -> None:
+        """What has to wait until this is committed."""
+        self._afterwards.append(work)
 
     # -- requests that may be repeated -----------------------------------------------------
 
@@ -154,16 +196,17 @@ class Act(Operations):
 
     async def settle(self) -> None:
         """What had to wait for the commit."""
-        for wait in self._afterwards:
-            await wait()
+        store = await self._reach.open()
+        for work in self._afterwards:
+            await work(store)
 
 
 @asynccontextmanager
-async def acting(reach: Actable) -> AsyncIterator[Act]:
-    """One transaction for what one person asked for."""
+async def acting(reach: Actable, actor: Actor) -> AsyncIterator[Act]:
+    """One transaction for what one person asked for, in that person's name."""
     store = await reach.open()
     async with transaction(store) as bound:
-        act = Act(reach, bound)
+        act = Act(reach, bound, actor)
         yield act
     await act.settle()
 

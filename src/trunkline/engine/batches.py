@@ -19,12 +19,13 @@ from trunkline.engine import keeping
 from trunkline.engine.patience import patiently
 from trunkline.engine.producer import Enqueued
 from trunkline.engine.reach import Reach
+from trunkline.engine.together import Statement, put_in
 from trunkline.errors import InvalidInput, NotFound, TrunklineError, WaitTimeout
 from trunkline.model import BatchView, JobView, NewJob, as_uuid, new_job
-from trunkline.model.family import in_batch, options_of, parents_first
+from trunkline.model.family import in_batch, options_of
 from trunkline.model.job import new_id
 from trunkline.store import batches as store_batches
-from trunkline.store import foreign, read, sessions
+from trunkline.store import read
 
 MOST = 10_000  # jobs of one send: one statement, some seconds of work at the most
 CANCEL_SLICE = 2000
@@ -37,6 +38,14 @@ class BatchSent(NamedTuple):
 
     id: UUID
     jobs: list[Enqueued]
+
+
+class CancelledSome(NamedTuple):
+    """How far the cancelling of a batch is; `after` None: all is done."""
+
+    cancelled: int
+    requested: int
+    after: UUID | None
 
 
 class FailedPage(NamedTuple):
@@ -80,29 +89,20 @@ class Batches:
         children = await checked(jobs, batch_id, self._reach, tenant)
         if len(children) > MOST:
             raise InvalidInput(f"{len(children):,} jobs in one batch: {MOST:,} is the most at once. Open the batch and add them in parts.")
-        order = parents_first(children)
-        ordered = [children[at] for at in order]
-        store = await self._reach.open()
-        if connection is not None:
-            wanted = tenant or self._reach.settings.tenant
-            ((tenant_id,),) = await foreign.rows(connection, store.sql(sessions.TENANT_ID), (wanted,), ("text",))
-            ordered = [*await self._reach.sealing.asked(store, tenant_id, ordered)]
-            calls = await keeping.callbacks(self._reach, tenant_id, calls)
-            arguments = (tenant_id, batch_id, name, *calls, *(list(column) for column in store_batches.columns(ordered)))
-            rows = await foreign.rows(connection, store.sql(store_batches.SEND), arguments, store_batches.SEND_TYPES)
-            done = [(UUID(str(row[0])), bool(row[1])) for row in rows]
-        else:
-            tenant_id = await self._reach.tenant_id(tenant)
-            timeout_s = self._reach.settings.command_timeout_s
-            calls = await keeping.callbacks(self._reach, tenant_id, calls)
-            done = await self._reach.sealing.sending(
-                store,
-                tenant_id,
-                ordered,
-                lambda jobs: patiently(lambda: store_batches.send(store, tenant_id, batch_id, name, *calls, jobs), timeout_s),
-            )
-        answers = dict(zip(order, done, strict=True))
-        return BatchSent(batch_id, [Enqueued(*answers[at]) for at in range(len(children))])
+
+        async def before(tenant_id: int) -> tuple[Any, ...]:
+            return (batch_id, name, *await keeping.callbacks(self._reach, tenant_id, calls))
+
+        tenant_id, sent = await put_in(
+            self._reach,
+            children,
+            tenant,
+            connection,
+            Statement(store_batches.SEND, store_batches.SEND_TYPES, before),
+            lambda store, tenant_id, what, ordered: store_batches.send(store, tenant_id, what[0], what[1], what[2], what[3], ordered),
+        )
+        await self._reach.noted(tenant_id, "batch.sent", f"batch:{batch_id}", jobs=len(sent), name=name)
+        return BatchSent(batch_id, sent)
 
     def open(
         self,
@@ -160,20 +160,35 @@ class Batches:
         """Say that no more jobs come: the batch is done when all it has have ended."""
         identity, tenant_id, store = as_uuid(batch_id, "batch"), await self._reach.known_tenant_id(tenant), await self._reach.open()
         await patiently(lambda: store_batches.seal(store, tenant_id, identity), self._reach.settings.command_timeout_s)
+        await self._reach.noted(tenant_id, "batch.sealed", f"batch:{identity}")
 
     async def cancel(self, batch_id: UUID | str, *, reason: str = "its batch was cancelled", tenant: str | None = None) -> tuple[int, int]:
         """Cancel what is left: (jobs that had not started and are cancelled, running ones that were told and have 10 s).
 
         Nobody can join the batch any more. It may be said again: what ended stays as it is.
         """
+        cancelled, requested, after = await self.begin_cancel(batch_id, reason=reason, tenant=tenant)
+        return await self.go_on_cancelling(batch_id, CancelledSome(cancelled, requested, after), reason=reason, tenant=tenant)
+
+    async def begin_cancel(
+        self, batch_id: UUID | str, *, reason: str = "its batch was cancelled", tenant: str | None = None
+    ) -> CancelledSome:
+        """The first transaction of `cancel`: from now on nobody joins. What is left is for `go_on_cancelling`."""
         identity, tenant_id, store = as_uuid(batch_id, "batch"), await self._reach.known_tenant_id(tenant), await self._reach.open()
-        cancelled = requested = 0
-        after: UUID | None = None
-        while True:
-            last, more, told = await store_batches.cancel(store, tenant_id, identity, reason, after, CANCEL_SLICE)
-            cancelled, requested, after = cancelled + more, requested + told, last
-            if after is None:
-                return cancelled, requested
+        after, cancelled, requested = await store_batches.cancel(store, tenant_id, identity, reason, None, CANCEL_SLICE)
+        await self._reach.noted(tenant_id, "batch.cancelled", f"batch:{identity}", reason=reason)
+        return CancelledSome(cancelled, requested, after)
+
+    async def go_on_cancelling(
+        self, batch_id: UUID | str, done: CancelledSome, *, reason: str = "its batch was cancelled", tenant: str | None = None
+    ) -> tuple[int, int]:
+        """The other transactions of `cancel`; the counts of all of them."""
+        identity, tenant_id, store = as_uuid(batch_id, "batch"), await self._reach.known_tenant_id(tenant), await self._reach.open()
+        cancelled, requested, after = done
+        while after is not None:
+            after, more, told = await store_batches.cancel(store, tenant_id, identity, reason, after, CANCEL_SLICE)
+            cancelled, requested = cancelled + more, requested + told
+        return cancelled, requested
 
     async def failed(
         self, batch_id: UUID | str, *, limit: int = 100, cursor: UUID | str | None = None, tenant: str | None = None
@@ -200,6 +215,7 @@ class OpenBatch:
         name, calls = self._what
         what = (name, *await keeping.callbacks(self._reach, tenant_id, calls))
         await patiently(lambda: store_batches.open_batch(store, tenant_id, self.id, *what), self._reach.settings.command_timeout_s)
+        await self._reach.noted(tenant_id, "batch.opened", f"batch:{self.id}", name=name)
         return self
 
     async def add(self, jobs: Iterable[Given], *, connection: Any = None) -> Sequence[Enqueued]:

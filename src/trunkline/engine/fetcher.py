@@ -96,6 +96,14 @@ class Fetcher:
                 self._serves_many = self._serves_many or line.tenant_id != self._order[0].tenant_id
                 self._wake.set()
 
+    def learn(self, kinds: Mapping[int, str]) -> None:
+        """Names of kinds by id; others are asked for when their first job comes."""
+        self._kinds.update(kinds)
+
+    def first(self) -> tuple[int, int] | None:
+        """(tenant, queue id) of some line; None: it serves none yet."""
+        return next(((line.tenant_id, line.queue_id) for line in self._order), None)
+
     def weigh(self, weights: Mapping[int, int]) -> None:
         """Tenants with a weight other than 1."""
         self._shares.weigh(weights)

@@ -10,14 +10,13 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from trunkline.engine.patience import patiently
 from trunkline.engine.producer import Enqueued
 from trunkline.engine.reach import Reach
+from trunkline.engine.together import Statement, put_in
 from trunkline.errors import InvalidInput
 from trunkline.model import NewJob
-from trunkline.model.family import after, parents_first
+from trunkline.model.family import after
 from trunkline.store import batches as store_batches
-from trunkline.store import foreign, sessions
 
 MOST = 10_000
 
@@ -61,24 +60,19 @@ class Flows:
         if not jobs:
             return []
         _are_jobs(jobs)
-        order = parents_first(jobs)
-        ordered = [jobs[at] for at in order]
-        store = await self._reach.open()
-        if connection is not None:
-            wanted = tenant or self._reach.settings.tenant
-            ((tenant_id,),) = await foreign.rows(connection, store.sql(sessions.TENANT_ID), (wanted,), ("text",))
-            ordered = [*await self._reach.sealing.asked(store, tenant_id, ordered)]
-            arguments = (tenant_id, *(list(column) for column in store_batches.columns(ordered)))
-            rows = await foreign.rows(connection, store.sql(store_batches.TOGETHER), arguments, store_batches.TOGETHER_TYPES)
-            done = [(UUID(str(row[0])), bool(row[1])) for row in rows]
-        else:
-            tenant_id = await self._reach.tenant_id(tenant)
-            timeout_s = self._reach.settings.command_timeout_s
-            done = await self._reach.sealing.sending(
-                store, tenant_id, ordered, lambda jobs: patiently(lambda: store_batches.enqueue_together(store, tenant_id, jobs), timeout_s)
-            )
-        answers = dict(zip(order, done, strict=True))
-        return [Enqueued(*answers[at]) for at in range(len(jobs))]
+        _, sent = await put_in(
+            self._reach,
+            jobs,
+            tenant,
+            connection,
+            Statement(store_batches.TOGETHER, store_batches.TOGETHER_TYPES, _nothing),
+            lambda store, tenant_id, _, ordered: store_batches.enqueue_together(store, tenant_id, ordered),
+        )
+        return sent
+
+
+async def _nothing(_: int) -> tuple[()]:
+    return ()
 
 
 def _are_jobs(given: Sequence[NewJob]) -> None:

@@ -20,6 +20,7 @@ from trunkline.errors import InvalidPayload, MustEncrypt, NotReadable
 from trunkline.model.payload import JsonText
 from trunkline.model.secret_fields import ENVELOPE
 from trunkline.store import Store, privacy
+from trunkline.store.bound import Bound
 
 T = TypeVar("T")
 
@@ -33,6 +34,8 @@ async def kept(
         MustEncrypt: the kind is encrypted and this process has no key.
     """
     store = await app.open()
+    if isinstance(store, Bound):  # a refusal would break the transaction: the database is asked first
+        app.sealing.learn(tenant_id, await privacy.sealed_kinds(store, tenant_id, [kind]))
     if not await _is_known(app, store, tenant_id, kind):
         try:
             return await write(text)

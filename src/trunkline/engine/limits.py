@@ -49,14 +49,25 @@ class Limits:
         scope, name = _one(queue=queue, kind=kind, key=key)
         store, tenant_id = await self._reach.open(), await self._reach.tenant_id(tenant)
         limiter_id = await limits.set_limit(store, tenant_id, scope, name, concurrency=concurrency, rate=rate, per_s=per, burst=burst)
-        await claims_over(store, f"the limit of {scope} {name!r} is set")
-        if concurrency is not None:
-            await limits.count_running(store, tenant_id, limiter_id)
+        bounds = {"concurrency": concurrency, "rate": rate, "per": None if rate is None else per, "burst": burst or None}
+        await self._reach.noted(
+            tenant_id, "limit.set", f"{scope}:{name}", **{key: value for key, value in bounds.items() if value is not None}
+        )
+
+        async def count(store: Store) -> None:
+            await claims_over(store, f"the limit of {scope} {name!r} is set")
+            if concurrency is not None:
+                await limits.count_running(store, tenant_id, limiter_id)
+
+        await self._reach.after_commit(count)
 
     async def remove(self, *, queue: str | None = None, kind: str | None = None, key: str | None = None, tenant: str | None = None) -> bool:
         """Take the bounds away; a kind and its keys have those of the handler again. False: nobody had set any."""
         scope, name = _one(queue=queue, kind=kind, key=key)
-        return await limits.remove_limit(await self._reach.open(), await self._reach.known_tenant_id(tenant), scope, name)
+        tenant_id = await self._reach.known_tenant_id(tenant)
+        if removed := await limits.remove_limit(await self._reach.open(), tenant_id, scope, name):
+            await self._reach.noted(tenant_id, "limit.removed", f"{scope}:{name}")
+        return removed
 
     async def list(self, *, tenant: str | None = None) -> list[LimitView]:
         """Every limiter of the tenant that is set or in use, at most 1,000."""
@@ -65,11 +76,15 @@ class Limits:
     async def block(self, key: str, seconds: float | timedelta, *, tenant: str | None = None) -> None:
         """Start nothing with this limit key for `seconds`, by the database's clock. A handler returns RetryAfter(..., key=True)."""
         for_s = seconds.total_seconds() if isinstance(seconds, timedelta) else seconds
-        await limits.block_key(await self._reach.open(), await self._reach.tenant_id(tenant), key, for_s)
+        tenant_id = await self._reach.tenant_id(tenant)
+        await limits.block_key(await self._reach.open(), tenant_id, key, for_s)
+        await self._reach.noted(tenant_id, "key.blocked", f"key:{key}", seconds=for_s)
 
     async def unblock(self, key: str, *, tenant: str | None = None) -> None:
         """Undo `block`."""
-        await limits.block_key(await self._reach.open(), await self._reach.known_tenant_id(tenant), key, None)
+        tenant_id = await self._reach.known_tenant_id(tenant)
+        await limits.block_key(await self._reach.open(), tenant_id, key, None)
+        await self._reach.noted(tenant_id, "key.unblocked", f"key:{key}")
 
     async def pause(self, *, kind: str | None = None, key: str | None = None, everything: bool = False, tenant: str | None = None) -> bool:
         """Start no more jobs of a kind, of a limit key, or (everything=True) of the tenant; running ones go on. False: it was paused.
@@ -77,15 +92,21 @@ class Limits:
         When this returns, none starts any more. Queues: `app.pause`.
         """
         scope, name = _one(kind=kind, key=key, everything="" if everything else None)
-        store = await self._reach.open()
-        changed = await limits.pause(store, await self._reach.known_tenant_id(tenant), scope, name or None, True)
-        await claims_over(store, f"{scope} {name!r} is paused")
+        changed = await self._switch(tenant, scope, name, True)
+        await self._reach.after_commit(lambda store: claims_over(store, f"{scope} {name!r} is paused"))
         return changed
 
     async def resume(self, *, kind: str | None = None, key: str | None = None, everything: bool = False, tenant: str | None = None) -> bool:
         """Undo `pause`; its jobs come back with their places. False: it was not paused."""
         scope, name = _one(kind=kind, key=key, everything="" if everything else None)
-        return await limits.pause(await self._reach.open(), await self._reach.known_tenant_id(tenant), scope, name or None, False)
+        return await self._switch(tenant, scope, name, False)
+
+    async def _switch(self, tenant: str | None, scope: Scope, name: str, paused: bool) -> bool:
+        tenant_id = await self._reach.known_tenant_id(tenant)
+        if changed := await limits.pause(await self._reach.open(), tenant_id, scope, name or None, paused):
+            subject = f"tenant:{tenant or self._reach.settings.tenant}" if scope == "tenant" else f"{scope}:{name}"
+            await self._reach.noted(tenant_id, f"{scope}.{'paused' if paused else 'resumed'}", subject)
+        return changed
 
     async def quota(
         self, tenant: str | None = None, *, queued: int | None = None, rate: float | None = None, per: float = 1.0, burst: int = 0
@@ -97,8 +118,13 @@ class Limits:
             queued: jobs that have not started, 0..100,000,000; enqueues under way at the same moment do not see each other.
             rate: jobs in `per` seconds, exact; `burst` more at once.
         """
-        asked = self._reach.known_tenant_id if queued is None and rate is None else self._reach.tenant_id
-        await limits.set_quota(await self._reach.open(), await asked(tenant), queued=queued, rate=rate, per_s=per, burst=burst)
+        is_off = queued is None and rate is None
+        tenant_id = await (self._reach.known_tenant_id if is_off else self._reach.tenant_id)(tenant)
+        await limits.set_quota(await self._reach.open(), tenant_id, queued=queued, rate=rate, per_s=per, burst=burst)
+        bounds = {} if is_off else {"queued": queued, "rate": rate, "per": per, "burst": burst}
+        await self._reach.noted(
+            tenant_id, "quota.removed" if is_off else "quota.set", f"tenant:{tenant or self._reach.settings.tenant}", **bounds
+        )
 
     async def quota_of(self, tenant: str | None = None) -> Quota | None:
         """The tenant's quota; None: it has none."""
@@ -106,7 +132,10 @@ class Limits:
 
     async def skip(self, job_id: UUID | str, *, tenant: str | None = None) -> bool:
         """Let the jobs behind a failed one of its ordering key go on without it. False: it did not fail, or holds nobody up."""
-        return await limits.skip_ordered(await self._reach.open(), await self._reach.known_tenant_id(tenant), as_uuid(job_id))
+        tenant_id, identity = await self._reach.known_tenant_id(tenant), as_uuid(job_id)
+        if skipped := await limits.skip_ordered(await self._reach.open(), tenant_id, identity):
+            await self._reach.noted(tenant_id, "job.skipped", f"job:{identity}")
+        return skipped
 
     async def held_by(self, job_id: UUID | str, *, tenant: str | None = None) -> HeldBy | None:
         """What a limited job waits for; None: it does not wait for a limiter."""

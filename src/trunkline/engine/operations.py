@@ -7,7 +7,7 @@ Always true: nothing here makes a tenant; asking for one that is not there raise
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -42,6 +42,14 @@ class Operations(ABC):
     async def wait_ended(self, job_id: UUID | str, timeout: float | None = None, *, tenant: str | None = None) -> JobView:
         """The job, as soon as it has ended; the application's own."""
 
+    async def noted(self, tenant_id: int, act: str, subjects: str | Sequence[str], **detail: Any) -> None:
+        """Nothing: who acts is known within `app.acting(...)` only."""
+        return
+
+    async def after_commit(self, work: Callable[[Store], Awaitable[None]]) -> None:
+        """At once: what was done is committed."""
+        await work(await self.open())
+
     def new_job(self, kind: str, payload: Any = None, **options: Any) -> NewJob:
         """A checked job for `enqueue_many`, by this application's settings: sizes, names of secrets, kinds that may have them."""
         return self.privacy.new_job(kind, payload, **options)
@@ -66,10 +74,20 @@ class Operations(ABC):
     async def cancel(self, job_id: UUID | str, *, reason: str = "cancelled by request", tenant: str | None = None) -> bool:
         """Cancel a job; a running one is told and has 10 s. False: it had already ended."""
         identity = as_uuid(job_id)
-        answers = await operate.cancel(await self.open(), await self.known_tenant_id(tenant), [identity], reason)
+        answers = await self.cancel_each([identity], reason=reason, tenant=tenant)
         if identity not in answers:
             raise NotFound(f"job {identity}: this tenant has no such job.")
         return answers[identity] != "terminal"
+
+    async def cancel_each(
+        self, job_ids: Sequence[UUID], *, reason: str = "cancelled by request", tenant: str | None = None
+    ) -> dict[UUID, str]:
+        """Cancel jobs; for each that is there: cancelled, requested (it runs, and is told) or terminal (it had ended)."""
+        tenant_id = await self.known_tenant_id(tenant)
+        answers = await operate.cancel(await self.open(), tenant_id, job_ids, reason)
+        done = sorted(job_id for job_id, answer in answers.items() if answer != "terminal")
+        await self.noted(tenant_id, "job.cancelled", [f"job:{job_id}" for job_id in done], reason=reason[:500])
+        return answers
 
     async def retry(self, job_id: UUID | str, *, tenant: str | None = None) -> None:
         """Put a failed or cancelled job back in line, same id.
@@ -78,16 +96,30 @@ class Operations(ABC):
             NotRetryable: it is in another state, or another live job holds its unique key.
         """
         job = await self.get(job_id, tenant=tenant)
-        if job.id not in await operate.retry(await self.open(), job.tenant_id, [job.id]):
+        if job.id not in await self.retry_each([job.id], tenant=tenant):
             raise NotRetryable(f"job {job.id} is {job.state}: only failed and cancelled jobs whose unique key is free can be retried.")
+
+    async def retry_each(self, job_ids: Sequence[UUID], *, tenant: str | None = None) -> set[UUID]:
+        """Put failed and cancelled jobs back in line; those that went."""
+        tenant_id = await self.known_tenant_id(tenant)
+        back = await operate.retry(await self.open(), tenant_id, job_ids)
+        await self.noted(tenant_id, "job.retried", [f"job:{job_id}" for job_id in sorted(back)])
+        return back
 
     async def redrive(self, *, queue: str | None = None, kind: str | None = None, limit: int = 1000, tenant: str | None = None) -> int:
         """Put up to `limit` dead letters (failed jobs) back in line, oldest first; how many."""
-        return await operate.redrive(await self.open(), await self.known_tenant_id(tenant), queue, kind, limit)
+        tenant_id = await self.known_tenant_id(tenant)
+        count = await operate.redrive(await self.open(), tenant_id, queue, kind, limit)
+        if count:
+            await self.noted(tenant_id, "dead_letters.redrove", f"queue:{queue or '*'}", type=kind, count=count)
+        return count
 
     async def reschedule(self, job_id: UUID | str, run_at: datetime, *, tenant: str | None = None) -> bool:
         """Change when a job that has not started will run; False when it is not queued."""
-        return await operate.reschedule(await self.open(), await self.known_tenant_id(tenant), as_uuid(job_id), run_at)
+        tenant_id, identity = await self.known_tenant_id(tenant), as_uuid(job_id)
+        if moved := await operate.reschedule(await self.open(), tenant_id, identity, run_at):
+            await self.noted(tenant_id, "job.rescheduled", f"job:{identity}", run_at=run_at.isoformat())
+        return moved
 
     async def reprioritize(self, job_ids: Sequence[UUID | str], priority: int, *, tenant: str | None = None) -> int:
         """Change the priority (0..100) of jobs that have not started; how many."""
@@ -98,14 +130,19 @@ class Operations(ABC):
 
         When this returns, no job of the queue starts any more.
         """
-        store = await self.open()
-        changed = await operate.pause_queue(store, await self.known_tenant_id(tenant), queue, True)
-        await claims_over(store, f"the queue {queue!r} is paused")
+        changed = await self._switch(queue, tenant, True)
+        await self.after_commit(lambda store: claims_over(store, f"the queue {queue!r} is paused"))
         return changed
 
     async def resume(self, queue: str, *, tenant: str | None = None) -> bool:
         """Undo `pause`. False: it was not paused. NotFound: this tenant has no such queue."""
-        return await operate.pause_queue(await self.open(), await self.known_tenant_id(tenant), queue, False)
+        return await self._switch(queue, tenant, False)
+
+    async def _switch(self, queue: str, tenant: str | None, paused: bool) -> bool:
+        tenant_id = await self.known_tenant_id(tenant)
+        if changed := await operate.pause_queue(await self.open(), tenant_id, queue, paused):
+            await self.noted(tenant_id, f"queue.{'paused' if paused else 'resumed'}", f"queue:{queue}")
+        return changed
 
     async def wait(self, job_id: UUID | str, timeout: float | None = None, *, tenant: str | None = None) -> Any:
         """The result of a job, as soon as it has ended.

@@ -1,6 +1,6 @@
 """Writes that may be said twice, repeated while the database is away.
 
-Called by: engine.batches, engine.flows, engine.context.
+Called by: engine.producer, engine.together, engine.batches, engine.context.
 """
 
 from __future__ import annotations
@@ -17,20 +17,27 @@ T = TypeVar("T")
 log = structlog.get_logger("trunkline.patience")
 
 
-async def patiently(write: Callable[[], Awaitable[T]], timeout_s: float) -> T:
+async def patiently(
+    write: Callable[[], Awaitable[T]], timeout_s: float, *, begun: float | None = None, failed: Unavailable | None = None
+) -> T:
     """The answer of `write`, which carries its own ids, so that a repeat after a lost answer changes nothing.
 
+    Args:
+        begun, failed: when a first try began, by the loop's clock, and how it ended; None: this is the first.
     Raises:
         Unavailable: the database was away for the whole time; say it again with the same ids.
     """
-    deadline = asyncio.get_running_loop().time() + timeout_s
+    clock = asyncio.get_running_loop().time
+    deadline = (clock() if begun is None else begun) + timeout_s
     pause_s = 0.05
     while True:
+        if failed is not None:
+            if clock() + pause_s > deadline:
+                raise failed
+            log.warning("write.waiting", error=str(failed), retry_in_s=pause_s)
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, 1.0)
         try:
             return await write()
         except Unavailable as error:
-            if asyncio.get_running_loop().time() + pause_s > deadline:
-                raise
-            log.warning("write.waiting", error=str(error), retry_in_s=pause_s)
-        await asyncio.sleep(pause_s)
-        pause_s = min(pause_s * 2, 1.0)
+            failed = error

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from functools import partial
+from itertools import repeat
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -19,6 +21,7 @@ import structlog
 
 from trunkline.engine.collector import seldom
 from trunkline.engine.intake import Intake
+from trunkline.engine.patience import patiently
 from trunkline.engine.sealing import Sealing
 from trunkline.errors import MustEncrypt, QuotaExceeded, TrunklineError, Unavailable
 from trunkline.model import NewJob
@@ -37,6 +40,9 @@ class Enqueued(NamedTuple):
 
     id: UUID
     created: bool
+
+
+_CREATED = partial(tuple.__new__, Enqueued)  # its constructor takes twice as long
 
 
 class _Waiting(NamedTuple):
@@ -115,6 +121,7 @@ class Producer:
                 if len(intake.piece) >= COPY_FROM and intake.is_plain and await self._may_copy():
                     done += await self._copy(tenant_id, intake)
                 else:
+                    intake.fill()
                     done += await self._safely(tenant_id, intake.piece)
                     intake.step()
         return done
@@ -124,14 +131,15 @@ class Producer:
         taken: list[NewJob] = []
         try:
             self.flushes += 1
-            await copy.copy(self._store, tenant_id, intake.plain(COPY_CHUNK, taken))
+            jobs = intake.plain(COPY_CHUNK, taken)
+            await copy.copy(self._store, tenant_id, jobs, look_ahead=lambda: intake.look_ahead(COPY_CHUNK))
         except (Unavailable, MustEncrypt) as error:  # a COPY of encrypted kinds is refused
             log.warning("producer.waiting", error=str(error), retry_in_s=0.0)
             taken = taken or list(intake.piece)  # it failed before the first was read
             await self._safely(tenant_id, taken, repeat=True)
             if taken and intake.piece and intake.piece[-1] is taken[-1]:
                 intake.step()
-        return [Enqueued(job.id, True) for job in taken]
+        return list(map(_CREATED, zip((job[0] for job in taken), repeat(True))))
 
     async def _parents_first(self, tenant_id: int, jobs: Sequence[NewJob]) -> list[Enqueued]:
         """Chunks in which no job comes before one that it waits for."""
@@ -195,31 +203,24 @@ class Producer:
         """One transaction, repeated by id while the database is away; sealed where the kind is encrypted."""
         sealing = self._sealing
         if sealing.anywhere or sealing.learned:
-            jobs = await self._sealed(tenant_id, jobs)
-        deadline = asyncio.get_running_loop().time() + self._timeout_s
-        pause_s = 0.05
-        while True:
-            try:
-                self.flushes += 1
-                return await self._write(tenant_id, jobs, repeat=repeat)
-            except MustEncrypt:
-                if not await sealing.ask(self._store, tenant_id, jobs):
-                    raise
-                jobs = await self._sealed(tenant_id, jobs)
-            except Unavailable as error:
-                if asyncio.get_running_loop().time() + pause_s > deadline:
-                    raise
-                log.warning("producer.waiting", error=str(error), retry_in_s=pause_s)
-                repeat = True  # it may have been committed: the plain paths would insert twice, this one does not
-                await asyncio.sleep(pause_s)
-                pause_s = min(pause_s * 2, 1.0)
+            jobs = await sealing.sealed_aside(tenant_id, jobs)
+        begun = asyncio.get_running_loop().time()
+        try:
+            return await self._write(tenant_id, jobs, repeat=repeat)
+        except (MustEncrypt, Unavailable) as refused:
+            return await self._again(tenant_id, jobs, refused, begun)
 
-    async def _sealed(self, tenant_id: int, jobs: Sequence[NewJob]) -> Sequence[NewJob]:
-        if len(jobs) <= MAX_FLUSH:
-            return self._sealing.sealed(tenant_id, jobs)
-        return await asyncio.to_thread(self._sealing.sealed, tenant_id, jobs)  # half a second for 20,000
+    async def _again(self, tenant_id: int, jobs: Sequence[NewJob], refused: MustEncrypt | Unavailable, begun: float) -> list[Enqueued]:
+        """By id, on the one path that may be said twice: it may have been committed, and the plain ones would insert twice."""
+        failed = refused if isinstance(refused, Unavailable) else None
+
+        async def send(jobs: Sequence[NewJob]) -> list[Enqueued]:
+            return await patiently(lambda: self._write(tenant_id, jobs, repeat=True), self._timeout_s, begun=begun, failed=failed)
+
+        return await self._sealing.sending(self._store, tenant_id, jobs, send)
 
     async def _write(self, tenant_id: int, jobs: Sequence[NewJob], *, repeat: bool) -> list[Enqueued]:
+        self.flushes += 1
         if repeat or not all(job.is_plain for job in jobs):
             done: list[Enqueued] = []
             for start in range(0, len(jobs), MAX_FLUSH):

@@ -27,7 +27,12 @@ class Prompts:
         Args:
             body: 1..100,000 characters with {{ variables }}. system: what the model is told about its role, likewise.
         """
-        return await prompts.save(await self._app.open(), await self._app.tenant_id(tenant), name, system, body, user_id)
+        store, tenant_id = await self._app.open(), await self._app.tenant_id(tenant)
+        newest = await prompts.versions(store, tenant_id, name, None, 1)
+        version = await prompts.save(store, tenant_id, name, system, body, user_id)
+        if not newest or newest[0].version != version:
+            await self._app.noted(tenant_id, "prompt.saved", f"prompt:{name}", version=version)
+        return version
 
     async def get(self, name: str, version: int | None = None, *, tenant: str | None = None) -> PromptView:
         """One version; None: the newest. NotFound when this tenant has none such."""

@@ -7,7 +7,7 @@ Implemented by: app.Trunkline.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -46,6 +46,19 @@ class Reach(Protocol):
 
     async def enqueue_many(self, jobs: Iterable[NewJob], *, tenant: str | None = None, connection: Any = None) -> list[Enqueued]:
         """Put many jobs in, in their order."""
+        ...
+
+    async def noted(self, tenant_id: int, act: str, subjects: str | Sequence[str], **detail: Any) -> None:
+        """Add to the audit log what was just done to what, a row for each; within an act in somebody's name, and nothing otherwise.
+
+        Args:
+            act: thing.verb, such as job.cancelled; subjects: such as job:ID.
+            detail: small, JSON, without payloads and secrets.
+        """
+        ...
+
+    async def after_commit(self, work: Callable[[Store], Awaitable[None]]) -> None:
+        """Carry out what needs the change to be seen by all, with a store that is no transaction: now, or when the act has ended."""
         ...
 
     async def ended(self, tenant_id: int, identity: UUID, timeout_s: float | None) -> None:

@@ -52,7 +52,9 @@ class Retention:
         named = {"completed": completed, "failed": failed, "cancelled": cancelled}
         keep_s = {state: _seconds(state, time) for state, time in named.items() if not isinstance(time, Unchanged)}
         tenant_id = await self._reach.tenant_id(tenant)
-        return await history.set_retention(await self._reach.open(), tenant_id, checked_name("queue", queue), keep_s)
+        kept = await history.set_retention(await self._reach.open(), tenant_id, checked_name("queue", queue), keep_s)
+        await self._reach.noted(tenant_id, "retention.set", f"queue:{queue}", **keep_s)
+        return kept
 
     async def list(self, *, tenant: str | None = None) -> list[Kept]:
         """The tenant's queues with a retention of their own."""

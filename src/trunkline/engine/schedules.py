@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import islice
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
 import structlog
@@ -36,6 +36,13 @@ KEPT = object()  # a payload that a change says nothing about
 log = structlog.get_logger("trunkline.schedules")
 
 
+class Saved(NamedTuple):
+    """A schedule as it is now; `created`: there was none of its name."""
+
+    schedule: ScheduleView
+    created: bool
+
+
 class Schedules:
     """Make, change, pause and look at schedules of one tenant."""
 
@@ -43,7 +50,11 @@ class Schedules:
         self._app = app
         self._declared: builtins.list[tuple[str, str | None, Rule, dict[str, Any], Callable[[], str | None]]] = []
 
-    async def create(
+    async def create(self, name: str, kind: str | None = None, payload: Any = None, **what: Any) -> ScheduleView:
+        """Make a schedule, or replace the one of that name; a paused one stays paused. Arguments and errors as of `save`."""
+        return (await self.save(name, kind, payload, **what)).schedule
+
+    async def save(
         self,
         name: str,
         kind: str | None = None,
@@ -60,8 +71,8 @@ class Schedules:
         overlap: Overlap = "allow",
         tenant: str | None = None,
         **options: Any,
-    ) -> ScheduleView:
-        """Make a schedule, or replace the one of that name; a paused one stays paused.
+    ) -> Saved:
+        """As `create`, and also whether the schedule is new.
 
         Args:
             kind, payload, options: of the jobs, as of `new_job`; or `template` instead of `kind`, then over the template's.
@@ -77,8 +88,8 @@ class Schedules:
         """
         rule = checked_rule(cron, every=every, at=at, tz=tz, start=start)
         work = await self._allowed(tenant, name, kind, template, payload, missed, missed_limit, overlap, options)
-        await self._save(tenant, name, rule, work, declared=False)
-        return await self.get(name, tenant=tenant)
+        word = await self._save(tenant, name, rule, work, declared=False)
+        return Saved(await self.get(name, tenant=tenant), word == "created")
 
     async def update(self, name: str, *, tenant: str | None = None, **changes: Any) -> ScheduleView:
         """Change what is given, by the names of `create`, and keep the rest; a new cron, every or at replaces the rule.
@@ -107,15 +118,18 @@ class Schedules:
 
     async def pause(self, name: str, *, tenant: str | None = None) -> bool:
         """Fire no more; exact at commit. What falls due meanwhile is not made up for. False: it was paused."""
-        return await schedules.pause(await self._app.open(), await self._app.known_tenant_id(tenant), name, True)
+        return await self._switch(name, tenant, True)
 
     async def resume(self, name: str, *, tenant: str | None = None) -> bool:
         """Undo `pause`: the next time is the first one from now on. False: it was not paused."""
-        return await schedules.pause(await self._app.open(), await self._app.known_tenant_id(tenant), name, False)
+        return await self._switch(name, tenant, False)
 
     async def delete(self, name: str, *, tenant: str | None = None) -> bool:
         """Take it away with the memory of its firings; its jobs stay. False: there was none."""
-        return await schedules.delete(await self._app.open(), await self._app.known_tenant_id(tenant), name)
+        tenant_id = await self._app.known_tenant_id(tenant)
+        if gone := await schedules.delete(await self._app.open(), tenant_id, name):
+            await self._app.noted(tenant_id, "schedule.deleted", f"schedule:{name}")
+        return gone
 
     async def get(self, name: str, *, tenant: str | None = None) -> ScheduleView:
         """One schedule; NotFound when this tenant has none of that name. {"$encrypted": "v1"} stands for an encrypted payload."""
@@ -141,7 +155,10 @@ class Schedules:
 
     async def run_now(self, name: str, *, tenant: str | None = None) -> UUID:
         """Make its job now, whatever the rule says, also while it is paused; the job that stands for it."""
-        return (await schedules.run(await self._app.open(), await self._app.known_tenant_id(tenant), name))[0]
+        tenant_id = await self._app.known_tenant_id(tenant)
+        job_id = (await schedules.run(await self._app.open(), tenant_id, name))[0]
+        await self._app.noted(tenant_id, "schedule.run", f"schedule:{name}", job=str(job_id))
+        return job_id
 
     # -- declared by code --------------------------------------------------------------
 
@@ -261,11 +278,22 @@ class Schedules:
             )
 
         if work["kind"] is None:
-            return await write(work["payload"])
-        before = await schedules.get(store, tenant_id, name) if self._app.sealing.vault is not None else None
-        return await keeping.kept(
-            self._app, tenant_id, work["kind"], work["payload"], write, before=None if before is None else before.payload
-        )
+            word = await write(work["payload"])
+        else:
+            before = await schedules.get(store, tenant_id, name) if self._app.sealing.vault is not None else None
+            word = await keeping.kept(
+                self._app, tenant_id, work["kind"], work["payload"], write, before=None if before is None else before.payload
+            )
+        if word in ("created", "changed"):
+            what = {key: work[key] for key in ("kind", "template") if work[key] is not None}
+            await self._app.noted(tenant_id, "schedule.saved", f"schedule:{name}", **what, new=word == "created")
+        return word
+
+    async def _switch(self, name: str, tenant: str | None, paused: bool) -> bool:
+        tenant_id = await self._app.known_tenant_id(tenant)
+        if changed := await schedules.pause(await self._app.open(), tenant_id, name, paused):
+            await self._app.noted(tenant_id, f"schedule.{'paused' if paused else 'resumed'}", f"schedule:{name}")
+        return changed
 
     async def _stored(self, name: str, tenant: str | None) -> ScheduleView:
         found = await schedules.get(await self._app.open(), await self._app.known_tenant_id(tenant), name)

@@ -25,8 +25,8 @@ class Templates:
     def __init__(self, app: Reach) -> None:
         self._app = app
 
-    async def save(self, name: str, kind: str, payload: Any = None, *, tenant: str | None = None, **options: Any) -> None:
-        """Make a template, or replace the one of that name.
+    async def save(self, name: str, kind: str, payload: Any = None, *, tenant: str | None = None, **options: Any) -> bool:
+        """Make a template (True), or replace the one of that name (False).
 
         Args:
             payload: what jobs start from; None: {}.
@@ -45,7 +45,11 @@ class Templates:
                 raise
             text, kept = checked_kept(kind, body, {**options, "allow_secrets": True}, make=make)
         store, tenant_id = await self._app.open(), await self._app.tenant_id(tenant)
-        await keeping.kept(self._app, tenant_id, kind, text, lambda body: templates.save(store, tenant_id, name, kind, body or "{}", kept))
+        is_new = await keeping.kept(
+            self._app, tenant_id, kind, text, lambda body: templates.save(store, tenant_id, name, kind, body or "{}", kept)
+        )
+        await self._app.noted(tenant_id, "template.saved", f"template:{name}", type=kind)
+        return is_new
 
     async def get(self, name: str, *, tenant: str | None = None) -> TemplateView:
         """One template; NotFound when this tenant has none of that name. {"$encrypted": "v1"} stands for an encrypted payload."""
@@ -59,7 +63,10 @@ class Templates:
 
     async def delete(self, name: str, *, tenant: str | None = None) -> bool:
         """Take one away; jobs made from it stay. False: there was none. InvalidInput: schedules make jobs of it, and which."""
-        return await templates.delete(await self._app.open(), await self._app.known_tenant_id(tenant), name)
+        tenant_id = await self._app.known_tenant_id(tenant)
+        if gone := await templates.delete(await self._app.open(), tenant_id, name):
+            await self._app.noted(tenant_id, "template.deleted", f"template:{name}")
+        return gone
 
     async def job(self, name: str, payload: Any = None, *, tenant: str | None = None, **options: Any) -> NewJob:
         """A job from a template, not yet enqueued: give it to `enqueue_many`.

@@ -31,4 +31,8 @@ class Tenants:
         """
         if isinstance(weight, bool) or not isinstance(weight, int) or not 1 <= weight <= MOST_WEIGHT:
             raise InvalidInput(f"weight is {weight!r}: need an integer from 1 to {MOST_WEIGHT}.")
-        return await tenants.set_weight(await self._reach.open(), await self._reach.known_tenant_id(tenant), weight)
+        tenant_id = await self._reach.known_tenant_id(tenant)
+        before = await tenants.set_weight(await self._reach.open(), tenant_id, weight)
+        if before != weight:
+            await self._reach.noted(tenant_id, "tenant.weighed", f"tenant:{tenant}", weight=weight, before=before)
+        return before

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -29,7 +30,7 @@ from trunkline.engine.reporter import Reporter
 from trunkline.engine.runner import Runner
 from trunkline.engine.scheduler import Scheduler
 from trunkline.engine.sealing import Sealing
-from trunkline.errors import InvalidSetting, TrunklineError, Unflushed
+from trunkline.errors import InvalidSetting, SessionLost, TrunklineError, Unflushed
 from trunkline.observe.counts import Counts
 from trunkline.store import Signals, Store, privacy, tenants, work
 from trunkline.store.sessions import lease_of
@@ -109,6 +110,7 @@ class Worker:
             if handler.seals:
                 await privacy.seal_kind(self._store, tenant_id, handler.kind, handler.seals)
         await self._open_lines()
+        await self._get_ready()
         self._heart.listen(self)
         self._unsubscribe.append(self._signals.subscribe(self._heard))
         loops: list[Callable[[], Coroutine[Any, Any, None]]] = [
@@ -215,6 +217,14 @@ class Worker:
     async def _open_lines(self) -> None:
         self._fetcher.add_lines(await work.open_lines(self._store, self._default_tenant, self._own + self._shared))
         await self._open_shared_lines()
+
+    async def _get_ready(self) -> None:
+        """Do now what the first job would wait for otherwise."""
+        kinds = [handler.kind for handler in self._registry]
+        self._fetcher.learn(await work.kind_ids(self._store, self._default_tenant, kinds))
+        if line := self._fetcher.first():
+            with suppress(SessionLost):  # then there is another one before the first claim
+                await work.warm(self._store, *line, self._heart.session_id)
 
     async def _open_shared_lines(self) -> None:
         """Queues of new tenants, and what somebody said of tenants' weights."""

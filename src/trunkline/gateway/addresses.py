@@ -25,10 +25,10 @@ class _Address:
 
 
 class Visit:
-    """One socket of an address, from its first byte to its end."""
+    """One socket of an address (`client`), from its first byte to its end."""
 
-    def __init__(self, addresses: Addresses, name: str) -> None:
-        self._addresses, self._name = addresses, name
+    def __init__(self, addresses: Addresses, name: str, client: str) -> None:
+        self._addresses, self._name, self.client = addresses, name, client
         self._is_known = self._has_left = False
 
     def known(self) -> None:
@@ -68,7 +68,7 @@ class Addresses:
         address.visits += 1
         address.unknown += 1
         self._unknown += 1
-        return Visit(self, name)
+        return Visit(self, name, client)
 
     @property
     def visits(self) -> int:

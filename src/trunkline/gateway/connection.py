@@ -74,6 +74,7 @@ class Connection:
 
     Attributes:
         id: `<session>.<secret>`: which gateway it is connected to, and what cannot be guessed; with the same token it resumes.
+        address: where it comes from, for the audit log; None: nobody knows.
         wants_events: whether it is told what happens in its tenant.
         is_let_in: whether it was told so; nothing is said to it before.
     """
@@ -82,6 +83,7 @@ class Connection:
     principal: Principal
     peer: Peer
     wants_events: bool = True
+    address: str | None = None
     is_let_in: bool = False
     is_open: bool = True
     is_cut: bool = False  # its token is over: not even the calls under way are answered

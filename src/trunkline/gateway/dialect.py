@@ -61,7 +61,7 @@ class GatewayDialect:
         link.accept()
         peer = LinkPeer(link)
         try:
-            connection = await self._gateway.admit(_handshake(auth), peer)
+            connection = await self._gateway.admit(_handshake(auth), peer, address=link.address)
         except Unauthenticated as error:
             peer.close(str(error))
         except TrunklineError as error:  # too many, or the database is away: later

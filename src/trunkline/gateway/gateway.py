@@ -136,8 +136,8 @@ class Gateway:
 
     # -- what a transport calls ---------------------------------------------------------
 
-    async def admit(self, handshake: Handshake, peer: Peer) -> Connection:
-        """Let a client in; it is told `client_ready`.
+    async def admit(self, handshake: Handshake, peer: Peer, *, address: str | None = None) -> Connection:
+        """Let a client in, from `address`; it is told `client_ready`.
 
         Raises:
             Unauthenticated: without a token, or with one that is not live.
@@ -148,7 +148,8 @@ class Gateway:
         principal = await self._customers.principal(handshake.customer_token)
         if self._is_draining or len(self._in) >= MOST_CONNECTIONS or self._of_tenant[principal.tenant_id] >= MOST_OF_TENANT:
             raise RateLimited("this gateway takes no more connections now. Connect again later, or to another one.")
-        connection = Connection(f"{self._remote.session_id}.{token_urlsafe(18)}", principal, peer, wants_events=handshake.events)
+        name = f"{self._remote.session_id}.{token_urlsafe(18)}"
+        connection = Connection(name, principal, peer, wants_events=handshake.events, address=address)
         self._in[connection.id] = connection
         self._of_tenant[principal.tenant_id] += 1
         self.counted(principal.tenant_id)

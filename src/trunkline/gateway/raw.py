@@ -169,7 +169,7 @@ class RawPeer:
             handshake = self._from_header()
             if handshake is None:
                 handshake = await self._first_message()
-            return await self._gateway.admit(handshake, self)
+            return await self._gateway.admit(handshake, self, address=self._socket.client.host if self._socket.client else None)
         except TrunklineError as error:
             self._close(NOT_LET_IN if isinstance(error, Unauthenticated) else TOO_SLOW, str(error))
             return None

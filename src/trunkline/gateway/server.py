@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import uvicorn
@@ -23,8 +23,9 @@ from trunkline.gateway.front import Front
 from trunkline.gateway.gateway import Gateway, GatewayStopped
 from trunkline.gateway.origins import Origins
 from trunkline.gateway.protocols import Http, WebSockets
+from trunkline.gateway.socketio.link import Dialect
 from trunkline.gateway.socketio.server import Server as SocketIo
-from trunkline.gateway.watching import JobsDialect
+from trunkline.gateway.watchers import Watchers
 from trunkline.realtime import Presence
 from trunkline.settings import Settings
 from trunkline.wire.text import MAX_BYTES
@@ -33,7 +34,13 @@ PING_S = 5.0
 
 
 def applications(
-    gateway: Gateway, jobs: JobsDialect, settings: Settings, *, is_development: bool, websocket_only: bool, rest: ASGIApp | None = None
+    gateway: Gateway,
+    dialects: Mapping[str, Dialect],
+    settings: Settings,
+    *,
+    is_development: bool,
+    websocket_only: bool,
+    rest: ASGIApp | None = None,
 ) -> tuple[Front, dict[str, SocketIo]]:
     """The ASGI application, and the Socket.IO servers in it by path."""
     addresses = Addresses(settings.address_connections, settings.address_unknown, settings.address_connect_rate)
@@ -48,7 +55,7 @@ def applications(
             websocket_only=websocket_only,
         ),
         "/socket.io": SocketIo(
-            {"/jobs": jobs},
+            dialects,
             addresses,
             ping_s=settings.ping_interval_s,
             ping_timeout_s=settings.ping_timeout_s,
@@ -73,7 +80,8 @@ class Server:
     def __init__(
         self,
         gateway: Gateway,
-        jobs: JobsDialect,
+        watchers: Watchers,
+        dialects: Mapping[str, Dialect],
         host: str,
         port: int,
         settings: Settings,
@@ -83,12 +91,16 @@ class Server:
         is_development: bool = False,
         shares_port: bool = False,
     ) -> None:
-        """`rest`: answers every HTTP path that no socket has; None: there is nothing."""
-        self.gateway, self.jobs, self.presence = gateway, jobs, presence
+        """
+        Args:
+            dialects: of `/socket.io`, by namespace; `watchers`: those that they let in.
+            rest: answers every HTTP path that no socket has; None: there is nothing.
+        """
+        self.gateway, self.watchers, self.dialects, self.presence = gateway, watchers, dialects, presence
         self._host, self._port, self._settings = host, port, settings
         self._shares_port = shares_port
         self._front, self.socketio = applications(
-            gateway, jobs, settings, is_development=is_development, websocket_only=settings.websocket_only or shares_port, rest=rest
+            gateway, dialects, settings, is_development=is_development, websocket_only=settings.websocket_only or shares_port, rest=rest
         )
         self._server: _Quiet | None = None
         self._task: asyncio.Task[None] | None = None
@@ -117,7 +129,7 @@ class Server:
         except BaseException:
             bound.close()
             raise
-        self.jobs.start()
+        self.watchers.start()
         if self.presence is not None:
             self._counting = asyncio.create_task(self.presence.run())
         config = uvicorn.Config(
@@ -150,7 +162,7 @@ class Server:
             self._counting.cancel()
             await asyncio.gather(self._counting, return_exceptions=True)
         stopped = await self.gateway.stop(timeout_s)
-        self.jobs.stop()
+        self.watchers.stop()
         for socketio in self.socketio.values():
             await socketio.shutdown()
         if self._server is not None and self._task is not None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 from uuid import UUID
 
-from trunkline.engine import Batches, Enqueued, Schedules, Sealing
+from trunkline.engine import Act, Batches, Enqueued, Schedules, Sealing
 from trunkline.model import JobView
+from trunkline.model.actor import Actor
 from trunkline.realtime import Updates
 from trunkline.settings import Settings
 
@@ -34,6 +36,10 @@ class Services(Protocol):
     @property
     def updates(self) -> Updates:
         """The history of jobs."""
+        ...
+
+    def acting(self, who: Actor, *, address: str | None = None) -> AbstractAsyncContextManager[Act]:
+        """One transaction in somebody's name."""
         ...
 
     async def known_tenant_id(self, name: str | None) -> int:

@@ -125,6 +125,12 @@ def new_id() -> UUID:
     return made
 
 
+def id_at(moment: datetime) -> UUID:
+    """The smallest UUIDv7 of a moment."""
+    ms = max(int(moment.timestamp() * 1000), 0) & (2**48 - 1)
+    return UUID(int=ms << 80)
+
+
 def as_uuid(value: UUID | str, of: str = "job") -> UUID:
     """An id given as UUID or text; `of`: what it is the id of.
 

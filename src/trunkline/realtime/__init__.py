@@ -5,7 +5,7 @@ Start reading with `stream` (one reader per process), then `offsets` (why a late
 
 from trunkline.realtime.event import Connected, Event, HistoryEntry, Replayed, TooOld
 from trunkline.realtime.presence import Presence
-from trunkline.realtime.rooms import ALL_JOBS, CLIENTS, EVERYONE, Rooms, batch_room, job_room, rooms_of, user_room
+from trunkline.realtime.rooms import ALL_JOBS, CLIENTS, EVERYONE, Rooms, batch_room, inbox_room, job_room, rooms_of, user_room
 from trunkline.realtime.stream import Stream
 from trunkline.realtime.updates import Updates
 
@@ -23,6 +23,7 @@ __all__ = [
     "TooOld",
     "Updates",
     "batch_room",
+    "inbox_room",
     "job_room",
     "rooms_of",
     "user_room",

@@ -65,7 +65,7 @@ class TooOld:
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """Sockets of a tenant over all gateways: watchers (namespace `/jobs`), and clients that send and work (`/ws`, `/ws/raw`)."""
+    """Sockets of a tenant over all gateways: watchers (`/socket.io`, both namespaces), and clients that send and work (`/ws`, `/ws/raw`)."""
 
     watchers: int
     clients: int

@@ -37,6 +37,11 @@ def user_room(user_id: str) -> str:
     return f"user:{user_id}"
 
 
+def inbox_room(user_id: str) -> str:
+    """What is said to one user, without the jobs."""
+    return f"inbox:{user_id}"
+
+
 def rooms_of(event: Event) -> tuple[str, ...]:
     """The rooms that hear an event."""
     if event.job_id is not None:
@@ -44,11 +49,13 @@ def rooms_of(event: Event) -> tuple[str, ...]:
         return mine if event.user_id is None else (*mine, user_room(event.user_id))
     if event.batch_id is not None:
         return batch_room(event.batch_id), ALL_JOBS
-    return (EVERYONE,) if event.user_id is None else (user_room(event.user_id),)
+    return (EVERYONE,) if event.user_id is None else (user_room(event.user_id), inbox_room(event.user_id))
 
 
 def selection(rooms: Iterable[str]) -> tuple[list[UUID], list[str]] | None:
     """The ids of jobs and batches, and the users, whose events these rooms hear; None: all. EVERYONE is heard in any case.
+
+    Of an inbox it is more than the room hears: `rooms_of` says which.
 
     Raises:
         ValueError: a name is none of ours.
@@ -61,7 +68,7 @@ def selection(rooms: Iterable[str]) -> tuple[list[UUID], list[str]] | None:
             return None
         if kind in ("job", "batch") and name:
             ids.append(UUID(name))
-        elif kind == "user" and name:
+        elif kind in ("user", "inbox") and name:
             users.append(name)
         elif room != EVERYONE:
             raise ValueError(f"{room!r} is no room")

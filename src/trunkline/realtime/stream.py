@@ -27,7 +27,7 @@ from trunkline.errors import TimedOut, TrunklineError
 from trunkline.realtime.calm import Calm
 from trunkline.realtime.event import Event, Replayed, TooOld
 from trunkline.realtime.offsets import UNUSABLE, Position, Snapshot
-from trunkline.realtime.rooms import selection
+from trunkline.realtime.rooms import EVERYONE, rooms_of, selection
 from trunkline.realtime.telling import BURST, Reveal, Teller, as_stored, is_all
 from trunkline.store import Store, events
 from trunkline.store.events import From, Told
@@ -57,6 +57,7 @@ class _Tenant:
     is_whole: bool = True  # False: `place` is amid a burst
     is_dirty: bool = True
     waiting: list[asyncio.Future[None]] = field(default_factory=list)
+    served: list[asyncio.Future[None]] = field(default_factory=list)  # those that waited before this burst began
 
 
 class Stream:
@@ -147,6 +148,14 @@ class Stream:
         if (tenant := self._tenants[tenant_id]).place is None:
             await self._caught_up(tenant, within_s)
 
+    async def caught_up(self, tenant_id: int, within_s: float = READY_S) -> None:
+        """Return when everything that committed before this call has been told. The tenant must be watched.
+
+        Raises:
+            TimedOut: the database did not answer in time; it is tried on.
+        """
+        await self._caught_up(self._tenants[tenant_id], within_s)
+
     def offset(self, tenant_id: int) -> str:
         """The offset of a client that joins now and has received nothing: all that it missed is what is told from now on.
 
@@ -170,7 +179,8 @@ class Stream:
         """
         try:
             asked = Position.decode(offset)
-            chosen = selection(rooms)
+            places = frozenset((EVERYONE, *rooms))
+            chosen = selection(places)
         except ValueError as error:
             return TooOld(f"this offset cannot be resumed: {error}.")
         tenant = self._tenants[tenant_id]
@@ -186,7 +196,10 @@ class Stream:
             return TooOld("this offset is of another database.")
         if join is not None:
             join()
-        return await self._missed(tenant_id, asked, here, chosen, min(max(limit, 1), MOST_REPLAYED))
+        found = await self._missed(tenant_id, asked, here, chosen, min(max(limit, 1), MOST_REPLAYED))
+        if isinstance(found, Replayed):
+            return replace(found, events=[event for event in found.events if not places.isdisjoint(rooms_of(event))])
+        return found
 
     async def _missed(
         self, tenant_id: int, asked: Position, here: Position, chosen: tuple[list[UUID], list[str]] | None, limit: int
@@ -200,7 +213,7 @@ class Stream:
                 read = await events.read(self._store, [where], limit=BURST, job_ids=job_ids, user_ids=user_ids)
                 missed += self._teller.events(read.told, place)
                 if len(missed) > limit:
-                    return TooOld(f"more than {limit} events were missed.")
+                    return TooOld(f"more than {limit} events were missed.")  # those of an inbox's user count, too
                 if is_all(read.told):
                     break
                 place = replace(place, seq=read.told[-1].seq)
@@ -306,10 +319,11 @@ class Stream:
 
     async def _read(self, due: list[_Tenant]) -> None:
         """One statement for some tenants; then the hearers are told, and those who wait."""
-        waiting = {tenant: tenant.waiting[:] for tenant in due}
         places = []
         for tenant in due:
             tenant.is_dirty = False
+            if tenant.is_whole:  # the rest of a burst is no news to who came amid it
+                tenant.served = tenant.waiting[:]
             if (place := tenant.place) is not None:
                 upto = None if tenant.is_whole else place.upto.text
                 places.append(From(tenant.id, place.seen.text, upto, 0 if tenant.is_whole else place.seq))
@@ -329,7 +343,7 @@ class Stream:
             if tenant.place is asked[tenant] and tenant.count:  # else it was left meanwhile, and maybe joined again
                 self._advance(tenant, told[tenant.id], here, at)
             if tenant.is_whole and (tenant.place is not None or not tenant.count):
-                _answer(tenant, waiting[tenant])
+                _answer(tenant, tenant.served)
             if tenant.is_dirty or tenant.waiting:
                 tenant.is_dirty = True
                 self._wake.set()

@@ -17,8 +17,7 @@ from typing import Any
 import msgspec
 from starlette.responses import Response
 
-from trunkline.audit import Audit
-from trunkline.engine import Act, acting
+from trunkline.engine import Act
 from trunkline.engine.acts import Request as Keyed
 from trunkline.errors import InvalidInput
 from trunkline.rest.answers import JSON, json_answer
@@ -41,7 +40,7 @@ async def once(asked: Asked, route: str, raw: bytes, work: Work, *, kept: Callab
         Refused: 409 still_running, 422 key_reused.
     """
     request = await _keyed(asked, route, raw)
-    async with acting(asked.api.services) as act:
+    async with asked.acting() as act:
         if request is not None:
             claim = await act.claim(request)
             if claim.word == "running":
@@ -82,11 +81,6 @@ async def answered_before(asked: Asked, route: str, raw: bytes) -> Response | No
         return await once(asked, route, raw, not_yet)
     except _NotYet:
         return None
-
-
-async def note(act: Act, asked: Asked, what: str, subject: str, **detail: Any) -> None:
-    """The audit row of an act."""
-    await Audit.note(act.store, asked.tenant_id, asked.actor, what, subject, detail or None)
 
 
 async def _keyed(asked: Asked, route: str, raw: bytes) -> Keyed | None:

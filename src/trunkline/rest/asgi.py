@@ -1,4 +1,5 @@
-"""The whole ASGI application: the routes, health for load balancers, /metrics, CORS, and the OpenAPI document.
+"""The whole ASGI application: the routes, health for load balancers, /metrics, CORS, and the OpenAPI document
+for programs and for people.
 
 Called by: doors.
 """
@@ -21,6 +22,7 @@ from starlette.responses import Response
 
 from trunkline.errors import TrunklineError
 from trunkline.rest.api import Api
+from trunkline.rest.page import page, policy
 from trunkline.rest.problems import problem, refusal
 from trunkline.rest.route import finished
 from trunkline.rest.routes import router
@@ -46,7 +48,7 @@ def application(api: Api, metrics: Callable[[], Awaitable[bytes]]) -> FastAPI:
         version=version("trunkline"),
         description=DESCRIPTION,
         openapi_url="/api/openapi.json",
-        docs_url=None,  # they would load scripts from elsewhere
+        docs_url=None,  # they would load scripts from elsewhere; ours is rest.page
         redoc_url=None,
         redirect_slashes=False,
         lifespan=alive,
@@ -90,7 +92,12 @@ def _add_roots(app: FastAPI, api: Api, read: Callable[[], Awaitable[bytes]]) -> 
 
         return finished(request, Response(await read(), headers={"Content-Type": CONTENT_TYPE_LATEST, "Cache-Control": "no-store"}))
 
-    roots: dict[str, Callable[[Request], Any]] = {"/healthz": healthz, "/readyz": readyz, "/metrics": metrics}
+    async def docs(request: Request) -> Response:
+        html = page(document(app), str(request.base_url))
+        headers = {"Content-Security-Policy": policy(request.headers.get("host", "")), "X-Robots-Tag": "noindex"}
+        return finished(request, Response(html, media_type="text/html", headers=headers))
+
+    roots: dict[str, Callable[[Request], Any]] = {"/healthz": healthz, "/readyz": readyz, "/metrics": metrics, "/api/docs": docs}
     for path, endpoint in roots.items():
         app.add_route(path, endpoint, methods=["GET"], include_in_schema=False)
 

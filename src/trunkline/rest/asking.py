@@ -8,15 +8,17 @@ Called by: rest.route, rest.routes.
 from __future__ import annotations
 
 import asyncio
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TypeVar
 
 import msgspec
 from starlette.requests import ClientDisconnect, Request
 
-from trunkline.audit import Actor
 from trunkline.auth import Principal, Scope
+from trunkline.engine import Act, acting
 from trunkline.errors import Forbidden, InvalidInput
+from trunkline.model.actor import Actor
 from trunkline.rest.api import Api
 from trunkline.rest.problems import Refused
 from trunkline.wire import checked
@@ -59,10 +61,11 @@ class Asked:
     @property
     def actor(self) -> Actor:
         """The same for the audit log."""
-        address = self.request.client.host if self.request.client else None
-        if self.principal.token_id is not None:
-            return Actor("token", str(self.principal.token_id), "api", address)
-        return Actor("user", str(self.principal.user_id), "api", address)
+        return self.principal.actor("api", self.request.client.host if self.request.client else None)
+
+    def acting(self) -> AbstractAsyncContextManager[Act]:
+        """One transaction in the principal's name."""
+        return acting(self.api.services, self.actor)
 
     def require(self, *scopes: Scope) -> None:
         """Forbidden without one of these scopes."""

@@ -11,8 +11,8 @@ Called by: engine.producer.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from contextlib import suppress
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from operator import itemgetter
@@ -35,8 +35,9 @@ CAN_COPY = """select has_table_privilege('trunkline.job'::regclass, 'insert') an
 JOB_COLUMNS = ("tenant_id", "id", "created_at", "queue_id", "kind_id", "payload")
 READY_COLUMNS = ("tenant_id", "ord", "job_id", "queue_id", "attempt", "priority", "failures", "traits")
 
-PIECE = 2000  # jobs of one COPY command: what fits into a socket's buffer, so that the server has it all while we go on
 SLICE = 200  # jobs put together at a time: half a millisecond, then the socket gets its turn
+COPY_S = 0.1  # a caller whose iterator is slow holds up no COPY command for longer, so that none runs into its timeout
+NOTED = 2000  # events of one statement
 _BEFORE, _AFTER = b"PGCOPY\n\xff\r\n\0" + bytes(8), b"\xff\xff"
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -57,21 +58,37 @@ class _Place(NamedTuple):
     queue_id: int
 
 
-async def copy(store: Store, tenant_id: int, jobs: Iterable[NewJob]) -> list[NewJob]:
+async def copy(store: Store, tenant_id: int, jobs: Iterable[NewJob], *, look_ahead: Callable[[], bool] | None = None) -> list[NewJob]:
     """Insert plain jobs in one transaction and answer them; faster than `enqueue.plain` from a few hundred on.
 
     Row-level security refuses COPY to roles that are under it: `can_copy` tells. A caller's id that is there already is a
     repeat, not an error; such jobs go in by calls of 1,000. What `jobs` raises while it is read undoes the transaction.
+
+    Args:
+        look_ahead: called again and again while the end of the transaction is written, until it says False; raises nothing.
     """
-    source, taken = iter(jobs), list[NewJob]()
+    source, read = iter(jobs), list[NewJob]()
+    ahead: asyncio.Task[None] | None = None
     try:
         async with store.connection() as conn, conn.transaction():
-            await _Copying(store, conn, tenant_id).run(source, taken)
+            copying = _Copying(store, conn, tenant_id, source, read)
+            await copying.jobs()
+            if look_ahead is not None:
+                ahead = asyncio.create_task(_look(look_ahead))
+            await copying.ready()
     except asyncpg.UniqueViolationError:
-        taken += source
-        for start in range(0, len(taken), 1000):
-            await enqueue.jobs(store, tenant_id, taken[start : start + 1000])
-    return taken
+        read += source
+        for start in range(0, len(read), 1000):
+            await enqueue.jobs(store, tenant_id, read[start : start + 1000])
+    finally:
+        if ahead is not None:
+            ahead.cancel()
+    return read
+
+
+async def _look(look_ahead: Callable[[], bool]) -> None:
+    while look_ahead():  # noqa: ASYNC110 - it reads on; others get their turn
+        await asyncio.sleep(0)
 
 
 async def can_copy(store: Store) -> bool:
@@ -80,59 +97,73 @@ async def can_copy(store: Store) -> bool:
 
 
 class _Copying:
-    """One transaction: pieces in turn, one being written while the next is put together."""
+    """One transaction: all rows of `job`, then all of `ready`."""
 
-    def __init__(self, store: Store, conn: asyncpg.Connection, tenant_id: int) -> None:
+    def __init__(self, store: Store, conn: asyncpg.Connection, tenant_id: int, source: Iterator[NewJob], read: list[NewJob]) -> None:
+        """`read`: what was read from `source` is noted there."""
         self._store, self._conn, self._tenant_id = store, conn, tenant_id
+        self._source, self._jobs = source, read
         self._places: dict[_Line, _Place] = {}
         self._ord = 0  # of the job before the next
         self._low = self._high = b""  # ids within them need no further look
         self._has_quota = False
-        self._writing: asyncio.Task[None] | None = None
+        self._ready: list[bytes] = []
+        self._slice: list[NewJob] = []  # read, and not written
+        self._raised: Exception | None = None
 
-    async def run(self, source: Iterator[NewJob], taken: list[NewJob]) -> None:
-        """Write all of `source`, noting in `taken` what was read from it."""
-        try:
-            while rows := await self._read(source, taken):
-                await self._written()
-                self._writing = asyncio.create_task(self._write(rows))
-            await self._written()
-        except BaseException:
-            if self._writing is not None:
-                self._writing.cancel()
-                with suppress(Exception, asyncio.CancelledError):
-                    await self._writing
-            raise
-        if self._places:
-            queue_ids = sorted({place.queue_id for place in self._places.values()})
-            if await self._conn.fetchval(self._store.sql(END_COPY), self._tenant_id, queue_ids):  # somebody watches
-                for start in range(0, len(taken), PIECE):
-                    await self._conn.fetch(self._store.sql(NOTE), self._tenant_id, [job.id for job in taken[start : start + PIECE]])
+    async def jobs(self) -> None:
+        """Write the rows of `job`, reading `source` as they go out: one COPY, and another after each question in between."""
+        self._read()
+        while self._slice:
+            await self._ask()
+            try:
+                await self._send("job", JOB_COLUMNS, self._stream())
+            finally:
+                if self._raised is not None:
+                    raise self._raised
 
-    async def _read(self, source: Iterator[NewJob], taken: list[NewJob]) -> list[tuple[bytes, bytes]]:
-        """The rows of one piece, in slices."""
-        rows: list[tuple[bytes, bytes]] = []
-        while len(rows) * SLICE < PIECE and (jobs := list(islice(source, SLICE))):
-            taken += jobs
-            if lines := {(job.queue, job.kind, job.priority) for job in jobs} - self._places.keys():
-                await self._written()  # one statement at a time
-                await self._begin(sorted(lines))
-            if self._has_quota:
-                await self._written()
-                coming = len(rows) * SLICE + len(jobs)
-                await self._conn.fetch(self._store.sql(CHECK_QUOTA), self._tenant_id, len(jobs), coming, len(taken) > len(jobs))
-            ids = [job.id.bytes for job in jobs]
-            if not self._are_good(ids):
-                await self._written()
-                await self._conn.fetch(self._store.sql(CHECK_IDS), [job.id for job in jobs])
-            rows.append(self._rows(ids, jobs))
+    async def ready(self) -> None:
+        """Write the rows of `ready`, and tell who waits for them or watches."""
+        if not self._places:
+            return
+        await self._send("ready", READY_COLUMNS, memoryview(b"".join((_BEFORE, *self._ready, _AFTER))))
+        queue_ids = sorted({place.queue_id for place in self._places.values()})
+        if await self._conn.fetchval(self._store.sql(END_COPY), self._tenant_id, queue_ids):  # somebody watches
+            ids = [job.id for job in self._jobs]
+            for start in range(0, len(ids), NOTED):
+                await self._conn.fetch(self._store.sql(NOTE), self._tenant_id, ids[start : start + NOTED])
+
+    def _read(self) -> None:
+        self._slice = list(islice(self._source, SLICE))
+        self._jobs += self._slice
+
+    async def _stream(self) -> AsyncIterator[bytes]:
+        """Rows for one COPY. It ends before a slice that needs a question, and with what the caller's iterator raised."""
+        until = time.monotonic() + COPY_S
+        yield _BEFORE
+        while True:
+            yield self._rows(self._slice)
             await asyncio.sleep(0)  # the server waits for what is on its way
-        return rows
+            try:
+                self._read()
+            except Exception as error:  # noqa: BLE001 - the caller's own, and raised when the COPY has ended
+                self._slice, self._raised = [], error
+            if not self._slice or self._has_quota or time.monotonic() > until or self._new_lines() or not self._are_good():
+                break
+        yield _AFTER
 
-    async def _written(self) -> None:
-        writing, self._writing = self._writing, None
-        if writing is not None:
-            await writing
+    async def _ask(self) -> None:
+        """What has to be known before the slice is written."""
+        if lines := self._new_lines():
+            await self._begin(sorted(lines))
+        if self._has_quota:
+            new, all_of_us = len(self._slice), len(self._jobs)
+            await self._conn.fetch(self._store.sql(CHECK_QUOTA), self._tenant_id, new, all_of_us, all_of_us > new)
+        if not self._are_good():
+            await self._conn.fetch(self._store.sql(CHECK_IDS), [job.id for job in self._slice])
+
+    def _new_lines(self) -> set[_Line]:
+        return {(job.queue, job.kind, job.priority) for job in self._slice} - self._places.keys()
 
     async def _begin(self, lines: Sequence[_Line]) -> None:
         """Learn the places of lines; the first call gives the place in line to count from."""
@@ -146,30 +177,28 @@ class _Copying:
         for line, queue_id, kind_id in zip(lines, queue_ids, kind_ids, strict=True):
             self._places[line] = _place(line[2], queue_id, kind_id, now)
 
-    def _are_good(self, ids: list[bytes]) -> bool:
-        """Whether they are version 7 and of the day around the database clock; else sql check_ids() says what is wrong."""
+    def _are_good(self) -> bool:
+        """Whether the slice's ids are version 7 and of the day around the database clock; else sql check_ids() says what is wrong."""
+        ids = [job.id.bytes for job in self._slice]
         return self._low <= min(ids) and max(ids) < self._high and all(octet >> 4 == 7 for octet in set(map(_VERSION_OCTET, ids)))
 
-    def _rows(self, ids: list[bytes], jobs: list[NewJob]) -> tuple[bytes, bytes]:
-        """The rows of `job` and of `ready`."""
+    def _rows(self, jobs: list[NewJob]) -> bytes:
+        """The rows of `job`; those of `ready` are kept."""
         places, length, ord_bytes, ord_before = self._places, _LENGTH, _ORD, self._ord
         head, ready_head, between = _JOB_HEAD(6, 8, self._tenant_id, 16), _READY_HEAD(8, 8, self._tenant_id, 8), _LENGTH(16)
         job_rows: list[bytes] = []
         ready_rows: list[bytes] = []
-        for n, (job_id, job) in enumerate(zip(ids, jobs, strict=True), 1):
+        for n, job in enumerate(jobs, 1):
             place = places[job[2], job[1], job[3]]  # queue, kind, priority
-            payload = job[4].encode()
+            job_id, payload = job[0].bytes, job[4].encode()
             job_rows += (head, job_id, place[0], length(len(payload)), payload)
             ready_rows += (ready_head, ord_bytes(ord_before + n), between, job_id, place[1])
         self._ord += len(jobs)
-        return b"".join(job_rows), b"".join(ready_rows)
+        self._ready.append(b"".join(ready_rows))
+        return b"".join(job_rows)
 
-    async def _write(self, rows: list[tuple[bytes, bytes]]) -> None:
-        await self._send("job", JOB_COLUMNS, [row[0] for row in rows])
-        await self._send("ready", READY_COLUMNS, [row[1] for row in rows])
-
-    async def _send(self, table: str, columns: tuple[str, ...], parts: list[bytes]) -> None:
-        await self._conn.copy_to_table(table, source=_framed(parts), schema_name=self._store.schema, columns=columns, format="binary")
+    async def _send(self, table: str, columns: tuple[str, ...], rows: AsyncIterator[bytes] | memoryview) -> None:
+        await self._conn.copy_to_table(table, source=rows, schema_name=self._store.schema, columns=columns, format="binary")
 
 
 def _place(priority: int, queue_id: int, kind_id: int, now: datetime) -> _Place:
@@ -180,10 +209,3 @@ def _place(priority: int, queue_id: int, kind_id: int, now: datetime) -> _Place:
 def _floor(at: datetime) -> bytes:
     """The first six bytes of the UUIDv7s of a moment."""
     return ((at - _UNIX_EPOCH) // timedelta(milliseconds=1)).to_bytes(6, "big")
-
-
-async def _framed(parts: list[bytes]) -> AsyncIterator[bytes]:
-    yield _BEFORE
-    for part in parts:
-        yield part
-    yield _AFTER

@@ -8,6 +8,7 @@ Called by: app, cli, testing.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -15,6 +16,8 @@ import asyncpg
 
 from trunkline import sql
 from trunkline.errors import MigrationFailed, SchemaOutdated
+from trunkline.model.actor import Actor
+from trunkline.store import audit
 from trunkline.store.sqlstate import translated
 
 OLDEST_SERVER = 150000
@@ -70,8 +73,11 @@ def script(schema: str) -> str:
     return "\n".join(parts) + "\n"
 
 
-async def migrate(conn: asyncpg.Connection, schema: str, *, partition_days: int = 7) -> Migrated:
+async def migrate(conn: asyncpg.Connection, schema: str, *, partition_days: int = 7, actor: Actor | None = None) -> Migrated:
     """Apply what is missing.
+
+    Args:
+        actor: who asked for it, for the log of the installation.
 
     Raises:
         MigrationFailed: the server is too old, the schema is somebody else's, or a migration's text changed after it ran.
@@ -86,6 +92,10 @@ async def migrate(conn: asyncpg.Connection, schema: str, *, partition_days: int 
             ran = await _run_migrations(conn, schema)
             replaced = await _replace_functions(conn, schema, has_new_tables=bool(ran))
             await conn.execute(sql.render("select trunkline.make_partitions($1)", schema), partition_days)
+            if actor is not None and (ran or replaced):
+                detail = {"version": code_version(), "migrations": ran, "functions": len(replaced)}
+                who, said = (actor.kind, actor.id, "schema.migrated", [f"schema:{schema}"], actor.via, actor.address), json.dumps(detail)
+                await conn.execute(sql.render(audit.NOTE, schema), 0, *who, said)
     return Migrated(ran, replaced)
 
 

@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from trunkline.model.job import id_at
 from trunkline.store.bound import Bound
 from trunkline.store.pool import Store
 from trunkline.store.reader import Reader
@@ -310,12 +311,6 @@ async def _stopped_at(bound: Bound, tenant_id: int, wanted: Filter, after: Place
 def _where(query: _Query) -> str:
     filters = query.filters()
     return f" where {' and '.join(filters)}" if filters else ""
-
-
-def id_at(moment: datetime) -> UUID:
-    """The smallest UUIDv7 of a moment."""
-    ms = max(int(moment.timestamp() * 1000), 0) & (2**48 - 1)
-    return UUID(int=ms << 80)
 
 
 PARENTS = "select count(*) from (select from trunkline.dependency where tenant_id = $1 and child_id = $2 limit 1000) as d"

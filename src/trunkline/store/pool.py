@@ -21,6 +21,7 @@ from trunkline import sql
 from trunkline.errors import Unavailable
 from trunkline.settings import Settings, mask_url
 from trunkline.store.held import Held
+from trunkline.store.reaching import advice
 from trunkline.store.sqlstate import translate, translated
 
 # A peer that went away without a word (a dead machine, a cut cable) is noticed within about 30 s idle and 60 s amid an answer.
@@ -61,7 +62,8 @@ class Store:
             ours = translate(error)
             if ours is None and not isinstance(error, asyncpg.PostgresError):
                 raise
-            raise Unavailable(f"cannot connect to {mask_url(settings.database_url)}: {error}") from error
+            said = f"cannot connect to {mask_url(settings.database_url)}: {error or type(error).__name__}".removesuffix(".")
+            raise Unavailable(". ".join(filter(None, (said, advice(error))))) from error
         return cls(pool, kept, settings.schema_name, settings)
 
     async def close(self) -> None:

@@ -36,12 +36,12 @@ _IN_STATE = {
 }
 _ALL = "select id as job_id from trunkline.job where tenant_id = $1 order by id desc limit 10000"
 STATES = tuple(_IN_STATE)
+# Newest ids first, each looked up by its key until there are enough: a join with thousands of ids was, by chance, a minute's work.
 LIST = """
-with wanted as ({picked})
-select {columns} from trunkline.jobs as j
- where j.tenant_id = $1 and j.id in (select job_id from wanted)
-   and ($2::text is null or j.kind = $2) and ($3::text is null or j.queue = $3)
- order by j.id desc limit $4"""
+select {columns} from (select job_id from ({picked}) as p order by job_id desc) as w
+ cross join lateral (select * from trunkline.jobs as v where v.tenant_id = $1 and v.id = w.job_id offset 0) as j
+ where ($2::text is null or j.kind = $2) and ($3::text is null or j.queue = $3)
+ order by w.job_id desc limit $4"""
 # A batch has ended when it is done; its id is nobody else's.
 ENDED = """select job_id from trunkline.outcome where tenant_id = $1 and job_id = any($2)
  union all select batch_id from trunkline.batch where tenant_id = $1 and batch_id = any($2) and done_at is not null"""

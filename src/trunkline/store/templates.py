@@ -21,9 +21,9 @@ GET = f"{_COLUMNS} and name = $2"
 LIST = f"{_COLUMNS} order by name limit 1000"
 
 
-async def save(store: Store, tenant_id: int, name: str, kind: str, payload: str, options: str) -> None:
-    """Make a template, or replace the one of that name; payload and options are JSON text."""
-    await store.fetch(SAVE, tenant_id, name, kind, payload, options)
+async def save(store: Store, tenant_id: int, name: str, kind: str, payload: str, options: str) -> bool:
+    """Make a template (True), or replace the one of that name; payload and options are JSON text."""
+    return bool(await store.fetchval(SAVE, tenant_id, name, kind, payload, options))
 
 
 async def delete(store: Store, tenant_id: int, name: str) -> bool:

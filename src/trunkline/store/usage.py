@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from datetime import date, datetime
 from typing import NamedTuple
-from uuid import UUID
 
+from trunkline.model.job import id_at
 from trunkline.store.pool import Store
 
 MOST_ROWS = 100_000
@@ -60,10 +60,5 @@ async def usage(store: Store, tenant_id: int | None, since: datetime, until: dat
     Args:
         zone: of the days, an IANA name.
     """
-    rows = await store.fetch(USAGE, tenant_id, _first_id(since), _first_id(until), zone, kinds, MOST_ROWS + 1, timeout=SECONDS)
+    rows = await store.fetch(USAGE, tenant_id, id_at(since), id_at(until), zone, kinds, MOST_ROWS + 1, timeout=SECONDS)
     return [Usage(*row) for row in rows]
-
-
-def _first_id(at: datetime) -> UUID:
-    """The smallest UUIDv7 of a moment."""
-    return UUID(int=int(at.timestamp() * 1000) << 80)

@@ -1,6 +1,7 @@
 """The messages both ends of a socket share, as typed values; camelCase outside, snake_case inside, translated here only."""
 
 from trunkline.wire.calls import CALLS, Call, decode_call, encode_call, payload_text
+from trunkline.wire.following import FOLLOWS, Follow, decode_follow
 from trunkline.wire.frames import (
     Handshake,
     Message,
@@ -21,8 +22,10 @@ from trunkline.wire.updates import WATCHES, Watch, decode_watch
 __all__ = [
     "CALLS",
     "CODES",
+    "FOLLOWS",
     "WATCHES",
     "Call",
+    "Follow",
     "Handshake",
     "Message",
     "Push",
@@ -31,6 +34,7 @@ __all__ = [
     "Watch",
     "checked",
     "decode_call",
+    "decode_follow",
     "decode_frame",
     "decode_handshake",
     "decode_watch",

@@ -8,26 +8,57 @@ Called by: make asyncapi, tests, gateway.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from hashlib import sha256
 from importlib.metadata import version as installed
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Struct
 
 from trunkline.wire.answers import ANSWERS
 from trunkline.wire.calls import CALLS
+from trunkline.wire.following import FOLLOWS, TO_USERS, Follows, Identified
 from trunkline.wire.frames import Handshake
 from trunkline.wire.pushes import TO_TENANT, TO_WORKERS, Push
 from trunkline.wire.refusals import CODES, Refusal
 from trunkline.wire.updates import RECOVERY, UPDATES, WATCHES, Recovery, Subscribed
 
 Document = dict[str, Any]
-_WATCH_ANSWERS = {"subscribe:jobs": "Subscribed", "unsubscribe:jobs": "Subscribed", "history": "HistoryAnswer"}
-_GATEWAY = "gateway"
-_UPDATES = "updates"
+_GATEWAY, _UPDATES, _USERS = "gateway", "updates", "users"
+
+
+class _Part(NamedTuple):
+    """A channel and the messages on it that have types; `answers`: names of schemas by call."""
+
+    channel: str
+    calls: Mapping[str, type[Struct]]
+    answers: dict[str, tuple[str, ...]]
+    pushes: tuple[type[Push], ...]
+
+    def names(self) -> Iterator[str]:
+        """The keys of its messages."""
+        yield from (_key(self.channel, name) for name in self.calls)
+        yield from (_key(self.channel, f"{name}.answer") for name in self.calls)
+        yield from (_key(self.channel, f"{push.event}.push") for push in self.pushes)
+
+
+_PARTS = (
+    _Part(_GATEWAY, CALLS, {name: (kind.__name__, "Refusal") for name, kind in ANSWERS.items()}, (*TO_WORKERS, *TO_TENANT)),
+    _Part(
+        _UPDATES,
+        WATCHES,
+        {"subscribe:jobs": ("Subscribed",), "unsubscribe:jobs": ("Subscribed",), "history": ("HistoryAnswer",)},
+        tuple(UPDATES.values()),
+    ),
+    _Part(
+        _USERS,
+        FOLLOWS,
+        {"authenticate": ("Identified",), "subscribe:job": ("Follows", "Refusal"), "unsubscribe:job": ("Follows", "Refusal")},
+        TO_USERS,
+    ),
+)
 # Close codes of our WebSockets, both doors and both dialects; all others are the protocol's own.
 CLOSES = {
     1002: "this is no Socket.IO",
@@ -36,7 +67,7 @@ CLOSES = {
     1011: "something broke on our side; connect again",
     1012: "the gateway is shutting down; connect again, to any",
     1013: "try later: too many connections, or read faster: too much waited to be sent",
-    4401: "not let in, or no longer (`/ws/raw`; Socket.IO says so by `error` and a disconnect, or `connect_error`)",
+    4401: "not let in, or no longer (`/ws/raw`; Socket.IO says so by `error` or `unauthorized` and a disconnect, or `connect_error`)",
     4408: "the client did not answer a ping in time (Socket.IO)",
 }
 _SENTENCE = {"type": "string", "description": "A sentence."}
@@ -58,11 +89,31 @@ _OTHERS: tuple[tuple[str, str, str, Any, str], ...] = (
         "`auth` of the CONNECT packet: `token` (a user's JWT) or `customerToken`, and what is said about recovery.",
     ),
     (
-        _UPDATES,
-        "send",
+        _USERS,
+        "receive",
         "connect",
-        {"type": "object", "required": ["sid"], "properties": {"sid": {"type": "string"}, "pid": {"type": "string"}}},
-        "Let in. `pid`: this client may recover; the same `pid` that it sent: it has recovered, and what it missed follows.",
+        {
+            "allOf": [
+                {"type": "object", "properties": {"token": {"type": "string"}}},
+                {"$ref": "#/components/schemas/Recovery"},
+            ]
+        },
+        "`auth` of the CONNECT packet: `token` (a user's JWT), where it is not said by `authenticate`, and what is said about recovery.",
+    ),
+    *(
+        each
+        for channel in (_UPDATES, _USERS)
+        for each in (
+            (
+                channel,
+                "send",
+                "connect",
+                {"type": "object", "required": ["sid"], "properties": {"sid": {"type": "string"}, "pid": {"type": "string"}}},
+                "Let in. `pid`: this client may recover; the same `pid` that it sent: it has recovered, and what it missed follows.",
+            ),
+            (channel, "send", RECOVERY, {"type": "string"}, "The offset of a client that may recover, without an event."),
+            (channel, "send", "*", {"description": "Any JSON value."}, "What the application broadcasts, under names of its own."),
+        )
     ),
     (
         _UPDATES,
@@ -71,8 +122,6 @@ _OTHERS: tuple[tuple[str, str, str, Any, str], ...] = (
         {"type": "object", "properties": {"message": _SENTENCE, "data": {"type": "object", "properties": {"code": {"type": "string"}}}}},
         "Not let in (packet CONNECT_ERROR).",
     ),
-    (_UPDATES, "send", RECOVERY, {"type": "string"}, "The offset of a client that may recover, without an event."),
-    (_UPDATES, "send", "*", {"description": "Any JSON value."}, "What the application broadcasts, under names of its own."),
 )
 
 
@@ -101,8 +150,8 @@ def asyncapi(version: str) -> Document:
 
 
 def _schemas() -> Document:
-    types: list[type[Struct]] = [*CALLS.values(), *ANSWERS.values(), *TO_WORKERS, *TO_TENANT, *WATCHES.values(), *UPDATES.values()]
-    types += [Subscribed, Handshake, Recovery, Refusal]
+    types: list[type[Struct]] = [kind for part in _PARTS for kind in (*part.calls.values(), *part.pushes)]
+    types += [*ANSWERS.values(), Identified, Follows, Subscribed, Handshake, Recovery, Refusal]
     _, schemas = msgspec.json.schema_components(_once(types), schema_hook=_anything, ref_template="#/components/schemas/{name}")
     schemas["Refusal"]["properties"]["code"] = {"type": "string", "enum": sorted(CODES)}
     schemas["HistoryAnswer"] = {
@@ -134,29 +183,28 @@ def _summary(kind: type[Struct]) -> str:
 
 def _messages() -> Document:
     found: Document = {}
-    for name, call in (*CALLS.items(), *WATCHES.items()):
-        scopes = getattr(call, "scopes", ())
-        found[name] = {"name": name, "summary": _summary(call), "payload": _schema(call)}
-        if scopes:
-            found[name]["description"] = f"Needs the scope {' or '.join(scopes)}."
-    for name, answer in ANSWERS.items():
-        found[f"{name}.answer"] = {"name": "reply", "payload": {"oneOf": [_schema(answer), {"$ref": "#/components/schemas/Refusal"}]}}
-    for name, schema in _WATCH_ANSWERS.items():
-        found[f"{name}.answer"] = {"name": "reply", "payload": {"$ref": f"#/components/schemas/{schema}"}}
-    for group in ((*TO_WORKERS, *TO_TENANT), UPDATES.values()):
-        for push in group:
-            found[_key(push)] = {"name": push.event, "summary": _summary(push), "payload": _schema(push)}
-    for _, action, event, payload, summary in _OTHERS:
-        found[_other(action, event)] = {"name": event, "summary": summary, "payload": payload}
-    return {_plain(name): message for name, message in found.items()}
+    for part in _PARTS:
+        for name, call in part.calls.items():
+            message = found[_key(part.channel, name)] = {"name": name, "summary": _summary(call), "payload": _schema(call)}
+            if scopes := getattr(call, "scopes", ()):
+                message["description"] = f"Needs the scope {' or '.join(scopes)}."
+        for name, schemas in part.answers.items():
+            kinds = [{"$ref": f"#/components/schemas/{schema}"} for schema in schemas]
+            found[_key(part.channel, f"{name}.answer")] = {"name": "reply", "payload": {"oneOf": kinds} if len(kinds) > 1 else kinds[0]}
+        for push in part.pushes:
+            found[_key(part.channel, f"{push.event}.push")] = {"name": push.event, "summary": _summary(push), "payload": _schema(push)}
+    for channel, action, event, payload, summary in _OTHERS:
+        found[_other(channel, action, event)] = {"name": event, "summary": summary, "payload": payload}
+    return found
 
 
-def _other(action: str, event: str) -> str:
-    return f"{'any' if event == '*' else event}.{'push' if action == 'send' else 'call'}"
+def _other(channel: str, action: str, event: str) -> str:
+    return _key(channel, f"{'any' if event == '*' else event}.{'push' if action == 'send' else 'call'}")
 
 
-def _key(push: type[Push]) -> str:
-    return f"{push.event}.push"
+def _key(channel: str, name: str) -> str:
+    """A message as a key of the document, where no colon may stand; its `name` is the one on the wire. Users' events share names with updates."""
+    return f"{channel}.{_plain(name)}" if channel == _USERS else _plain(name)
 
 
 def _plain(name: str) -> str:
@@ -165,10 +213,9 @@ def _plain(name: str) -> str:
 
 
 def _channels() -> Document:
-    gateway = [*CALLS, *(f"{name}.answer" for name in CALLS), *(_key(push) for push in (*TO_WORKERS, *TO_TENANT))]
-    updates = [*WATCHES, *(f"{name}.answer" for name in WATCHES), *(_key(push) for push in UPDATES.values())]
+    names = {part.channel: list(part.names()) for part in _PARTS}
     for channel, action, event, _, _ in _OTHERS:
-        (gateway if channel == _GATEWAY else updates).append(_other(action, event))
+        names[channel].append(_other(channel, action, event))
     ends = "Close codes: " + "; ".join(f"{code} {what}" for code, what in CLOSES.items()) + "."
     return {
         _GATEWAY: _channel(
@@ -177,14 +224,21 @@ def _channels() -> Document:
             "same messages over a plain WebSocket on `/ws/raw`, where a text frame is one `{id?, type, data}` or an array of up to 256, "
             "and the answer to an `id` is `{id, type: 'reply', data}`; there the token comes as `Authorization: Bearer` with `?events=false&resume=` "
             f"where wanted, or as the message `authenticate`. {ends}",
-            gateway,
+            names[_GATEWAY],
         ),
         _UPDATES: _channel(
             "/socket.io",
             "Follow jobs: Socket.IO v4, namespace `/jobs`; answers come as acknowledgements. A client that says `auth: {recovery: true}` gets a string "
             "after the data of each event: the offset that it comes back with; one at the end of `recovery` has no event. After a disconnect by the server "
             f"(packet DISCONNECT: its token is over) a client does not come back by itself. {ends}",
-            updates,
+            names[_UPDATES],
+        ),
+        _USERS: _channel(
+            "/socket.io",
+            "Users follow their own jobs: Socket.IO v4, default namespace. A client says who it is, in the handshake or by `authenticate`; before that "
+            "nothing is answered, and after 10 s it is cut. Answers come as acknowledgements. Recovery as in namespace `/jobs`, for a client whose token is "
+            f"in the handshake. After `unauthorized` and the disconnect a client does not come back by itself. {ends}",
+            names[_USERS],
         ),
     }
 
@@ -193,34 +247,36 @@ def _channel(address: str, description: str, messages: list[str]) -> Document:
     return {
         "address": address,
         "description": description,
-        "messages": {_plain(name): {"$ref": f"#/components/messages/{_plain(name)}"} for name in messages},
+        "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in messages},
     }
 
 
 def _operations() -> Document:
     found: Document = {}
-    for channel, calls in ((_GATEWAY, CALLS), (_UPDATES, WATCHES)):
-        for name in calls:
-            found[f"{channel}.{_plain(name)}"] = {
-                "action": "receive",
-                "channel": {"$ref": f"#/channels/{channel}"},
-                "messages": [_message(channel, name)],
-                "reply": {"channel": {"$ref": f"#/channels/{channel}"}, "messages": [_message(channel, f"{name}.answer")]},
+    for part in _PARTS:
+        channel = part.channel
+        for name in part.calls:
+            found[_operation(channel, name)] = {
+                **_said("receive", channel, _key(channel, name)),
+                "reply": {
+                    "channel": {"$ref": f"#/channels/{channel}"},
+                    "messages": [_message(channel, _key(channel, f"{name}.answer"))],
+                },
             }
-    for channel, pushes in ((_GATEWAY, (*TO_WORKERS, *TO_TENANT)), (_UPDATES, tuple(UPDATES.values()))):
-        for push in pushes:
-            found[f"{channel}.{_plain(_key(push))}"] = {
-                "action": "send",
-                "channel": {"$ref": f"#/channels/{channel}"},
-                "messages": [_message(channel, _key(push))],
-            }
+        for push in part.pushes:
+            found[_operation(channel, f"{push.event}.push")] = _said("send", channel, _key(channel, f"{push.event}.push"))
     for channel, action, event, _, _ in _OTHERS:
-        found[f"{channel}.{_other(action, event)}"] = {
-            "action": action,
-            "channel": {"$ref": f"#/channels/{channel}"},
-            "messages": [_message(channel, _other(action, event))],
-        }
+        key = _other(channel, action, event)
+        found[_operation(channel, key)] = _said(action, channel, key)
     return found
+
+
+def _operation(channel: str, name: str) -> str:
+    return f"{channel}.{_plain(name).removeprefix(f'{channel}.')}"
+
+
+def _said(action: str, channel: str, key: str) -> Document:
+    return {"action": action, "channel": {"$ref": f"#/channels/{channel}"}, "messages": [_message(channel, key)]}
 
 
 @cache
@@ -230,5 +286,5 @@ def served() -> tuple[bytes, bytes]:
     return text, f'"{sha256(text).hexdigest()[:32]}"'.encode()
 
 
-def _message(channel: str, name: str) -> Document:
-    return {"$ref": f"#/channels/{channel}/messages/{_plain(name)}"}
+def _message(channel: str, key: str) -> Document:
+    return {"$ref": f"#/channels/{channel}/messages/{key}"}

@@ -5,8 +5,9 @@ Always true: a room's name is made here from ids, never taken from a client.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -19,6 +20,7 @@ from trunkline.wire.refusals import Refusal
 from trunkline.wire.text import MAX_BYTES, checked
 
 RECOVERY = "recovery"  # an event that carries nothing but a recovering client's offset
+T = TypeVar("T")
 
 
 def _null() -> Raw:
@@ -125,10 +127,17 @@ _DECODERS = {name: msgspec.json.Decoder(each) for name, each in WATCHES.items()}
 
 def decode_watch(name: str, data: Raw | bytes | str, *, is_checked: bool = False, max_bytes: int = MAX_BYTES) -> Watch | Refusal:
     """A call of this dialect, or why not. Never raises; see wire.calls.decode_call."""
+    return read_call(_DECODERS, name, data, is_checked=is_checked, max_bytes=max_bytes)
+
+
+def read_call(
+    decoders: Mapping[str, msgspec.json.Decoder[T]], name: str, data: Raw | bytes | str, *, is_checked: bool, max_bytes: int
+) -> T | Refusal:
+    """A call of whichever dialect has these decoders by name."""
     try:
-        decoder = _DECODERS.get(name)
+        decoder = decoders.get(name)
         if decoder is None:
-            raise UnknownCall(f"there is no call {name[:80]!r} here. There are: {', '.join(WATCHES)}.")
+            raise UnknownCall(f"there is no call {name[:80]!r} here. There are: {', '.join(decoders)}.")
         return decoder.decode(
             data if is_checked else checked(bytes(data) if isinstance(data, Raw) else data, what=name, max_bytes=max_bytes)
         )

@@ -59,13 +59,13 @@ async def _examine(*, as_json: bool) -> tuple[list[Finding], dict[str, Any] | No
 
 async def _room(store: Store) -> dict[str, Any] | None:
     from trunkline.cli.doctor.storage import document
-    from trunkline.errors import SchemaOutdated
+    from trunkline.errors import NotAllowed, SchemaOutdated
     from trunkline.store import history, migrate
 
     try:
         async with store.connection() as conn:
             await migrate.check(conn, store.schema)
-    except SchemaOutdated:
+    except (SchemaOutdated, NotAllowed):
         return None
     return document(await history.storage(store), store.settings.retention_s)
 

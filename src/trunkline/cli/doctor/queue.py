@@ -12,13 +12,15 @@ from uuid import UUID
 from trunkline.cli import show
 from trunkline.cli.doctor.finding import Finding, judged
 from trunkline.cli.reach import listed
-from trunkline.errors import SchemaOutdated
-from trunkline.store import Store, batches, inspect
+from trunkline.errors import NotAllowed, SchemaOutdated
+from trunkline.store import Store, batches, inspect, lines
 from trunkline.store import migrate as migrations
 from trunkline.store import schedules as kept_schedules
 from trunkline.store.inspect import MOST, SessionHealth, TableHealth
+from trunkline.store.lines import StandingLine
 
 DEAD_ROWS_WARN = 100_000  # autovacuum starts at 5,000 and 2 %: this many means it does not keep up
+STANDING_S = 60.0  # a free worker takes a job within a second
 PARTITIONS_FAIL_S, PARTITIONS_WARN_S = 86_400.0, 3 * 86_400.0  # ids may lie a day ahead; the hourly duty keeps two weeks
 
 
@@ -30,6 +32,8 @@ async def schema(store: Store) -> list[Finding]:
             await migrations.check(conn, store.schema)
     except SchemaOutdated as error:
         return [Finding("schema", "fail", f"{store.schema} is not what Trunkline {version} needs", str(error))]
+    except NotAllowed as error:
+        return [Finding("schema", "fail", f"this role may not use {store.schema}", str(error))]
     outdated = await inspect.outdated_functions(store)
     value = f"{store.schema}, as Trunkline {version} needs it"
     return [
@@ -121,7 +125,9 @@ def processes_of(sessions: Sequence[SessionHealth], *, has_ready: bool) -> Findi
 
 async def waiting(store: Store) -> list[Finding]:
     """Jobs that nobody will run as things are."""
+    is_worked_on = any(session.is_alive for session in await inspect.sessions(store))
     return [
+        standing(await lines.standing(store, STANDING_S), is_worked_on=is_worked_on),
         kinds(
             "jobs without handler",
             await inspect.no_handler(store),
@@ -137,6 +143,19 @@ async def waiting(store: Store) -> list[Finding]:
         open_batches(await batches.abandoned(store)),
         dead(*await inspect.dead_letters(store)),
     ]
+
+
+def standing(found: Sequence[StandingLine], *, is_worked_on: bool) -> Finding:
+    """Lines whose first job has waited for long: without anybody who takes it, or behind too many others."""
+    said = [
+        f"{line.tenant}/{line.queue} {_bounded(line.jobs)} for {show.span(line.waited_s)}, {_bounded(line.running)} running"
+        for line in found
+    ]
+    alone = [line.queue for line in found if not line.running and not line.has_sleeper]
+    advice = "More comes in than gets done, or jobs take long: start more workers, or raise TRUNKLINE_CONCURRENCY."
+    if alone:
+        advice = f"No connected worker seems to serve {listed(alone, 5)}: start one whose handlers have the queue, or look at its --queues."
+    return judged("standing lines", listed(said, 5), warn=advice if found and is_worked_on else "")  # without any, `processes` says so
 
 
 def kinds(check: str, found: Sequence[tuple[str, str, int]], advice: str) -> Finding:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
 from trunkline.auth import Principal
+from trunkline.engine import Act
 from trunkline.errors import Forbidden, NotFound
 from trunkline.gateway.connection import Connection
 from trunkline.gateway.dispatcher import Dispatcher
@@ -31,6 +33,10 @@ class Asked:
     def principal(self) -> Principal:
         """Who asks."""
         return self.connection.principal
+
+    def acting(self) -> AbstractAsyncContextManager[Act]:
+        """One transaction in the principal's name: what is done in it is noted in the audit log."""
+        return self.services.acting(self.principal.actor("socket", self.connection.address))
 
     def options(self, name: str, options: JobOptions | None) -> dict[str, Any]:
         """What model.new_job is told about a job that is sent here; every call that sends comes through this.

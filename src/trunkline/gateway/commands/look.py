@@ -26,7 +26,8 @@ async def get_job(asked: Asked, call: GetJob) -> Found:
 async def cancel_job(asked: Asked, call: CancelJob) -> Cancelled:
     """End a job; a running one is asked to."""
     await asked.job(call.job_name, call.job_id)
-    return Cancelled(cancelled=await asked.services.cancel(call.job_id, tenant=asked.principal.tenant))
+    async with asked.acting() as act:
+        return Cancelled(cancelled=await act.cancel(call.job_id, tenant=asked.principal.tenant))
 
 
 async def get_queue_size(asked: Asked, call: GetQueueSize) -> QueueSize:

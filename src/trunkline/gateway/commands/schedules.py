@@ -26,14 +26,18 @@ async def schedule_job(asked: Asked, call: ScheduleJob) -> Scheduled:
     except NotFound:
         if len(await _all(asked)) >= MOST:
             raise QuotaExceeded(f"this customer has {MOST} schedules already. Unschedule some first.") from None
-    made = await schedules.create(name, name, payload_text(call.data), cron=call.cron_pattern, tz=options.tz, tenant=tenant, **given)
+    async with asked.acting() as act:
+        made = await act.schedules.create(
+            name, name, payload_text(call.data), cron=call.cron_pattern, tz=options.tz, tenant=tenant, **given
+        )
     return Scheduled(schedule_id=made.name)
 
 
 async def unschedule_job(asked: Asked, call: UnscheduleJob) -> Ok:
     """Take it away; one that is not there is none now either. The jobs it made stay."""
-    for name in {call.name, kind_name(call.name)}:
-        await asked.services.schedules.delete(name, tenant=asked.principal.tenant)
+    async with asked.acting() as act:
+        for name in sorted({call.name, kind_name(call.name)}):
+            await act.schedules.delete(name, tenant=asked.principal.tenant)
     return Ok()
 
 

@@ -38,8 +38,8 @@ class Dialect(Protocol):
         """A client asks for the namespace, with `auth` as JSON text that nobody has checked. Accept or refuse it; then greet it."""
         ...
 
-    async def answer(self, link: Link, name: str, data: Raw) -> Struct | Sequence[Struct]:
-        """What a call is answered; `data` was checked. Raises nothing."""
+    async def answer(self, link: Link, name: str, data: Raw) -> Struct | Sequence[Struct] | None:
+        """What a call is answered; None: nothing at all. `data` was checked. Raises nothing."""
         ...
 
     def drained(self, link: Link) -> None:
@@ -64,6 +64,11 @@ class Link:
     def has_room(self) -> bool:
         """Whether its client reads as fast as it is sent to."""
         return self.is_open and self.socket.queue.has_room
+
+    @property
+    def address(self) -> str:
+        """Where its client comes from."""
+        return self.socket.visit.client
 
     def accept(self, **fields: Any) -> None:
         """Let it in; once it is, its address has one unknown socket less."""

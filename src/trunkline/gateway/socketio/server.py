@@ -1,7 +1,7 @@
 """The Socket.IO server of one path: packets to links, calls to dialects, answers to acks.
 
 Always true: a session is in each namespace once at the most, and in none that is not served; a call is answered through its ack if
-it has one and carried out in any case, also after its client has gone; nothing that a client sends raises or is logged as ours.
+it has one (and its dialect an answer) and carried out in any case, also after its client has gone; nothing that a client sends raises or is logged as ours.
 Called by: gateway.server. Calls: the dialects.
 """
 
@@ -142,7 +142,7 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
         except Exception as error:
             log.exception("gateway.answer_failed", call=name)
             said = Refusal.of(error)
-        if number is not None and link.is_open:
+        if said is not None and number is not None and link.is_open:
             link.post(packets.answer(link.namespace, number, said))
 
     def _refuse(self, link: Link | None, number: int | None, error: TrunklineError) -> None:

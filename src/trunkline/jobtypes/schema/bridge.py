@@ -12,9 +12,9 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from trunkline.connections.aside import in_thread
 from trunkline.engine import Job
 
 T = TypeVar("T")
@@ -63,22 +63,9 @@ class Bridge:
             asyncio.CancelledError: The job was cancelled. The thread ends at its next report, or at a timeout of the
                 database it reads; nobody waits for it.
         """
-        done: Future[T] = Future()
-        threading.Thread(target=_settle, args=(done, reading), name=f"reading-{self._job.id}", daemon=True).start()
         try:
-            return await asyncio.wrap_future(done)
+            return await in_thread(reading, name=f"reading-{self._job.id}")
         except Stopped:
             raise asyncio.CancelledError(f"job {self._job.id} was cancelled") from None
         finally:
             self._stopped.set()
-
-
-def _settle(done: Future[T], reading: Callable[[], T]) -> None:
-    if not done.set_running_or_notify_cancel():
-        return
-    try:
-        result = reading()
-    except BaseException as error:  # noqa: BLE001 - it is not swallowed: whoever awaits `done` gets it
-        done.set_exception(error)
-    else:
-        done.set_result(result)

@@ -35,7 +35,7 @@ async def serve(parent: Parent, url: str) -> None:
             events, size = map(int, numbers)
             began = time.monotonic()
             for n in range(events):
-                server.jobs.hear([_event(tenant_id, n, size)])
+                server.watchers.hear([_event(tenant_id, n, size)])
                 await asyncio.sleep(0)  # sockets are written in between, as between two bursts
             parent.say("emitted", began=began)
         await app.stop_gateway(5)

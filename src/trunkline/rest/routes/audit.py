@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -19,6 +20,8 @@ from trunkline.rest.paging import Cursor, Limit
 from trunkline.rest.route import asked_of
 
 Word = Annotated[str | None, Query(min_length=1, max_length=600)]
+Since = Annotated[datetime | None, Query(description="From this time on.")]
+Until = Annotated[datetime | None, Query(description="Before this time.")]
 ROW = {
     "id": ID,
     "at": "2027-01-31T09:00:00Z",
@@ -37,16 +40,24 @@ def add(api: Api, router: APIRouter) -> None:
 
     @router.get("/audit", tags=["audit"], **describe(answers.AuditPage, example={"data": [ROW]}))
     async def list_audit(
-        request: Request, actor: Word = None, act: Word = None, subject: Word = None, limit: Limit = 20, cursor: Cursor = None
+        request: Request,
+        actor: Word = None,
+        act: Word = None,
+        subject: Word = None,
+        since: Since = None,
+        until: Until = None,
+        limit: Limit = 20,
+        cursor: Cursor = None,
     ) -> Response:
         """Who did what in the tenant, newest first."""
         asked = asked_of(request)
         asked.require("admin")
         if any("\x00" in text for text in (actor, act, subject) if text):
             raise InvalidInput("a filter contains U+0000, which no text here has.")
-        secret, question = await api.services.records.secret(asked.tenant_id), f"{asked.name} audit {(actor, act, subject)!r}"
+        secret, question = await api.services.records.secret(asked.tenant_id), f"{asked.name} audit {(actor, act, subject, since, until)!r}"
         after = None if cursor is None else cursors.unpack(secret, question, cursor).job_id
-        found, further = await api.audit.list(asked.tenant_id, actor=actor, act=act, subject=subject, after=after, limit=limit)
+        wanted = {"actor": actor, "act": act, "subject": subject}
+        found, further = await api.audit.list(asked.tenant_id, **wanted, since=since, until=until, after=after, limit=limit)
         data = [
             answers.Noted(
                 id=one.id,

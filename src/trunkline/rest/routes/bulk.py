@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Annotated, Literal
 from uuid import UUID
 
@@ -10,11 +11,9 @@ from fastapi import Query as Parameter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from trunkline.engine import acting
 from trunkline.errors import InvalidInput
 from trunkline.model import kind_name
 from trunkline.rest import answers, listing
-from trunkline.rest.acting import note
 from trunkline.rest.answers import json_answer
 from trunkline.rest.api import Api
 from trunkline.rest.asking import Asked
@@ -60,9 +59,8 @@ def add(api: Api, router: APIRouter) -> None:
         if wanted.queue is None and wanted.type is None:
             raise InvalidInput("the filter is empty: name a queue or a type.")
         kind = None if wanted.type is None else kind_name(wanted.type)
-        async with acting(api.services) as act:
+        async with asked.acting() as act:
             count = await act.redrive(queue=wanted.queue, kind=kind, limit=wanted.limit, tenant=asked.tenant)
-            await note(act, asked, "dead_letters.redrove", f"queue:{wanted.queue or '*'}", type=kind, count=count)
         return json_answer(answers.Count(count=count, more=count >= wanted.limit))
 
 
@@ -75,13 +73,10 @@ async def _bulk(request: Request, verb: Literal["cancel", "retry"]) -> Response:
             "the filter is empty: name at least one of ids, status, type, queue, userId, createdAfter, createdBefore, error."
         )
     ids, more = await _picked(asked, sent.filter, verb)
-    done: list[UUID] = []
+    done: Collection[UUID] = ()
     if ids:
-        async with acting(asked.api.services) as act:
-            done = await (act.cancel_many(ids, tenant=asked.tenant) if verb == "cancel" else act.retry_many(ids, tenant=asked.tenant))
-            if done:
-                jobs = [str(one) for one in sorted(done)]
-                await note(act, asked, f"jobs.{'cancelled' if verb == 'cancel' else 'retried'}", f"jobs:{len(done)}", jobs=jobs)
+        async with asked.acting() as act:
+            done = await (act.cancel_many(ids, tenant=asked.tenant) if verb == "cancel" else act.retry_each(ids, tenant=asked.tenant))
     return json_answer(answers.Count(count=len(done), more=more))
 
 

@@ -16,8 +16,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from trunkline.connections import ConnectionView
-from trunkline.engine import Act, acting
-from trunkline.rest.acting import answered_before, note, once
+from trunkline.engine import Act
+from trunkline.rest.acting import answered_before, once
 from trunkline.rest.answers import Answer, Message, Pagination, json_answer
 from trunkline.rest.api import Api
 from trunkline.rest.messages import Body
@@ -109,7 +109,6 @@ def add(api: Api, router: APIRouter) -> None:
 
         async def create(act: Act) -> tuple[int, Connection]:
             made = await api.services.connections.within(act).keep(tested, tenant=asked.tenant, user_id=asked.principal.user_id)
-            await note(act, asked, "connection.created", f"connection:{made.id}", name=made.name, dialect=made.dialect)
             return 201, _told(made)
 
         return await once(asked, CREATE, raw, create)
@@ -119,9 +118,8 @@ def add(api: Api, router: APIRouter) -> None:
         """Take it away with the schema that was read there; jobs that wait for it fail."""
         asked = asked_of(request)
         asked.require("admin")
-        async with acting(api.services) as act:
+        async with asked.acting() as act:
             await api.services.connections.within(act).delete(connection_id, tenant=asked.tenant)
-            await note(act, asked, "connection.deleted", f"connection:{connection_id}")
         return json_answer(Message(message="Connection deleted"))
 
 
@@ -151,7 +149,6 @@ def _add_rebuild(api: Api, router: APIRouter) -> None:
             found = await inside.rebuild(connection_id, force=wanted.force, user_id=asked.principal.user_id, tenant=asked.tenant)
             if not found.created:
                 return 202, Rebuilding(job_id=found.job_id, message="A schema rebuild job is there already")
-            await note(act, asked, "connection.rebuilt", f"connection:{connection_id}", job=str(found.job_id))
             return 202, Rebuilding(job_id=found.job_id, message="Schema rebuild job queued")
 
         return await once(asked, f"POST /api/connections/{connection_id}/rebuild", raw, rebuild)

@@ -20,7 +20,7 @@ from starlette.responses import Response, StreamingResponse
 
 from trunkline.engine import Act
 from trunkline.errors import Forbidden
-from trunkline.rest.acting import note, once
+from trunkline.rest.acting import once
 from trunkline.rest.answers import Answer
 from trunkline.rest.api import Api
 from trunkline.rest.asking import BODY_S, DISCARDED, PATIENT, Asked
@@ -74,7 +74,7 @@ async def _kept(asked: Asked, ending: str) -> Response:
 
     async def keep(act: Act) -> tuple[int, Upload]:
         nonlocal is_used
-        await note(act, asked, "file.uploaded", f"file:{name}", bytes=incoming.size)
+        await act.noted(asked.tenant_id, "file.uploaded", f"file:{name}", bytes=incoming.size)
         is_used = True
         return 201, Upload(file=name, bytes=incoming.size)
 

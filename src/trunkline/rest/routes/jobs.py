@@ -13,11 +13,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from trunkline.engine import Act
-from trunkline.engine.acts import acting
 from trunkline.engine.records import Filter, JobStands
 from trunkline.errors import Forbidden, InvalidInput, NotFound, NotRetryable, WaitTimeout
 from trunkline.rest import answers, listing
-from trunkline.rest.acting import note, once
+from trunkline.rest.acting import once
 from trunkline.rest.answers import json_answer
 from trunkline.rest.api import MOST_WAITS, Api
 from trunkline.rest.asking import Asked
@@ -90,7 +89,6 @@ async def _create(asked: Asked, act: Act, wanted: NewJob) -> tuple[int, answers.
         listing.check_own(asked, made.id, row.user_id)
         return 200, _made(made.id, row)
     listing.check_own(asked, made.id, row.user_id)  # its id was taken at this very moment
-    await note(act, asked, "job.created", f"job:{made.id}", type=row.kind)
     return 201, answers.Made(id=made.id, type=row.kind, status="queued", created_at=row.created_at)
 
 
@@ -213,12 +211,11 @@ def _add_changes(router: APIRouter) -> None:
         """Cancel a job. 202: it runs; its worker is told, and has 10 seconds."""
         asked = asked_of(request)
         asked.require("send")
-        row = await asked.api.services.records.job(asked.tenant_id, job_id, user_id=asked.only_user)
-        async with acting(asked.api.services) as act:
-            word = await act.cancel_told(asked.tenant_id, job_id)
+        await asked.api.services.records.job(asked.tenant_id, job_id, user_id=asked.only_user)
+        async with asked.acting() as act:
+            word = await act.cancel_told(asked.tenant_id, job_id, tenant=asked.tenant)
             if word == "terminal":
                 raise Refused(409, "already_ended", f"job {job_id} has ended: there is nothing to cancel.")
-            await note(act, asked, "job.cancelled", f"job:{job_id}", type=row.kind)
         if word == "requested":
             return json_answer(answers.Message(message="Job cancellation requested"), 202)
         return json_answer(answers.Message(message="Job cancelled"))
@@ -231,9 +228,8 @@ def _add_changes(router: APIRouter) -> None:
         asked = asked_of(request)
         asked.require("send")
         row = await asked.api.services.records.job(asked.tenant_id, job_id, user_id=asked.only_user)
-        async with acting(asked.api.services) as act:
-            if not await act.retry_many([job_id], tenant=asked.tenant):
+        async with asked.acting() as act:
+            if not await act.retry_each([job_id], tenant=asked.tenant):
                 state = answers.status_of(row.state)
                 raise NotRetryable(f"job {job_id} is {state}: only failed and cancelled jobs whose singletonKey is free can be retried.")
-            await note(act, asked, "job.retried", f"job:{job_id}", type=row.kind)
         return json_answer(answers.Retried(id=job_id, status="queued"))

@@ -7,10 +7,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from trunkline.auth import SCOPES
-from trunkline.engine import acting
 from trunkline.errors import Forbidden
 from trunkline.rest import answers
-from trunkline.rest.acting import note
 from trunkline.rest.answers import json_answer
 from trunkline.rest.api import Api
 from trunkline.rest.asking import Asked
@@ -35,9 +33,9 @@ def add(api: Api, router: APIRouter) -> None:
         if asked.principal.user_id is None:
             raise Forbidden("this is for users, and a token belongs to none. Ask with a JWT.")
         if chosen := wanted.chosen():
-            async with acting(api.services) as act:
+            async with asked.acting() as act:
                 await api.people.choose(act.store, asked.tenant_id, asked.principal.user_id, chosen)
-                await note(act, asked, "user.changed", f"user:{asked.principal.user_id}", **chosen)
+                await act.noted(asked.tenant_id, "user.changed", f"user:{asked.principal.user_id}", **chosen)
         return json_answer(await _me(asked))
 
 

@@ -8,10 +8,8 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from trunkline.engine import acting
 from trunkline.errors import NotFound
 from trunkline.rest import answers
-from trunkline.rest.acting import note
 from trunkline.rest.answers import json_answer
 from trunkline.rest.api import Api
 from trunkline.rest.openapi import describe
@@ -69,10 +67,8 @@ async def _switch(api: Api, request: Request, name: str, *, pause: bool) -> Resp
     asked = asked_of(request)
     asked.require_tenant("admin")
     await _known(api, asked.tenant_id, name)
-    async with acting(api.services) as act:
+    async with asked.acting() as act:
         changed = await (act.pause(name, tenant=asked.tenant) if pause else act.resume(name, tenant=asked.tenant))
-        if changed:
-            await note(act, asked, f"queue.{'paused' if pause else 'resumed'}", f"queue:{name}")
     return json_answer(answers.Switched(name=name, paused=pause, changed=changed))
 
 

@@ -6,11 +6,11 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from trunkline.engine import Act, acting
+from trunkline.engine import Act
 from trunkline.errors import Forbidden, InvalidInput, NotFound
 from trunkline.model import ScheduleView
 from trunkline.rest import answers
-from trunkline.rest.acting import note, once
+from trunkline.rest.acting import once
 from trunkline.rest.answers import json_answer
 from trunkline.rest.api import Api
 from trunkline.rest.asking import Asked
@@ -46,10 +46,9 @@ def add(api: Api, router: APIRouter) -> None:
         """Take it away; its jobs stay."""
         asked = asked_of(request)
         asked.require_tenant("send")
-        async with acting(api.services) as act:
+        async with asked.acting() as act:
             if not await act.schedules.delete(name, tenant=asked.tenant):
                 raise NotFound(f"schedule {name[:80]!r}: there is none of that name.")
-            await note(act, asked, "schedule.deleted", f"schedule:{name}")
         return json_answer(answers.Message(message="Schedule deleted"))
 
 
@@ -61,8 +60,7 @@ async def _save(asked: Asked, act: Act, wanted: NewSchedule) -> tuple[int, answe
         raise InvalidInput("the body needs `type` or `template`, one of them.")
     kind = wanted.type or (await act.templates.get(wanted.template or "", tenant=asked.tenant)).kind
     check_kind(asked, kind)
-    existed = wanted.name in {one.name for one in await act.schedules.list(tenant=asked.tenant)}
-    view = await act.schedules.create(
+    view, is_new = await act.schedules.save(
         wanted.name,
         wanted.type,
         payload_text(wanted.payload),
@@ -77,8 +75,7 @@ async def _save(asked: Asked, act: Act, wanted: NewSchedule) -> tuple[int, answe
         tenant=asked.tenant,
         **options,
     )
-    await note(act, asked, "schedule.saved", f"schedule:{wanted.name}", type=kind)
-    return (200 if existed else 201), schedule_of(view)
+    return (201 if is_new else 200), schedule_of(view)
 
 
 def _add_reads(api: Api, router: APIRouter) -> None:
@@ -136,7 +133,6 @@ def _add_switches(api: Api, router: APIRouter) -> None:
             view = await act.schedules.get(name, tenant=asked.tenant)
             check_kind(asked, view.kind or (await act.templates.get(view.template or "", tenant=asked.tenant)).kind)
             job_id = await act.schedules.run_now(name, tenant=asked.tenant)
-            await note(act, asked, "schedule.run", f"schedule:{name}", job=str(job_id))
             return 201, answers.Fired(job_id=job_id)
 
         return await once(asked, f"POST /api/schedules/{name[:150]}/run", b"", run)
@@ -145,10 +141,8 @@ def _add_switches(api: Api, router: APIRouter) -> None:
 async def _switch(request: Request, name: str, *, pause: bool) -> Response:
     asked = asked_of(request)
     asked.require_tenant("send")
-    async with acting(asked.api.services) as act:
+    async with asked.acting() as act:
         changed = await (act.schedules.pause(name, tenant=asked.tenant) if pause else act.schedules.resume(name, tenant=asked.tenant))
-        if changed:
-            await note(act, asked, f"schedule.{'paused' if pause else 'resumed'}", f"schedule:{name}")
     return json_answer(answers.Switched(name=name, paused=pause, changed=changed))
 
 

@@ -6,11 +6,11 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from trunkline.engine import Act, acting
+from trunkline.engine import Act
 from trunkline.errors import Forbidden, NotFound
 from trunkline.model import TemplateView
 from trunkline.rest import answers
-from trunkline.rest.acting import note, once
+from trunkline.rest.acting import once
 from trunkline.rest.answers import json_answer
 from trunkline.rest.api import Api
 from trunkline.rest.kinds import check_kind
@@ -42,10 +42,8 @@ def add(api: Api, router: APIRouter) -> None:
         check_kind(asked, wanted.type)
 
         async def save(act: Act) -> tuple[int, answers.Template]:
-            existed = wanted.name in {one.name for one in await act.templates.list(tenant=asked.tenant)}
-            await act.templates.save(wanted.name, wanted.type, payload_text(wanted.payload), tenant=asked.tenant, **options)
-            await note(act, asked, "template.saved", f"template:{wanted.name}", type=wanted.type)
-            return (200 if existed else 201), template_of(await act.templates.get(wanted.name, tenant=asked.tenant))
+            is_new = await act.templates.save(wanted.name, wanted.type, payload_text(wanted.payload), tenant=asked.tenant, **options)
+            return (201 if is_new else 200), template_of(await act.templates.get(wanted.name, tenant=asked.tenant))
 
         return await once(asked, "POST /api/templates", raw, save)
 
@@ -71,10 +69,9 @@ def add(api: Api, router: APIRouter) -> None:
         """Take it away; jobs made from it stay."""
         asked = asked_of(request)
         asked.require_tenant("send")
-        async with acting(api.services) as act:
+        async with asked.acting() as act:
             if not await act.templates.delete(name, tenant=asked.tenant):
                 raise NotFound(f"template {name[:80]!r}: there is none of that name.")
-            await note(act, asked, "template.deleted", f"template:{name}")
         return json_answer(answers.Message(message="Template deleted"))
 
 

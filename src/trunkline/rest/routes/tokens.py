@@ -12,10 +12,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from trunkline.auth import Tokens, TokenView
-from trunkline.engine import Act, acting
+from trunkline.engine import Act
 from trunkline.errors import InvalidInput, NotFound
 from trunkline.rest import answers
-from trunkline.rest.acting import note, once
+from trunkline.rest.acting import once
 from trunkline.rest.answers import json_answer
 from trunkline.rest.api import Api
 from trunkline.rest.messages import NewToken
@@ -47,7 +47,7 @@ def add(api: Api, router: APIRouter) -> None:
                 asked.tenant_id, description=wanted.description, scopes=wanted.scopes, expires_at=wanted.expires_at
             )
             scopes: list[str] = sorted(set(wanted.scopes))
-            await note(act, asked, "token.created", f"token:{token_id}", scopes=scopes, description=wanted.description)
+            await act.noted(asked.tenant_id, "token.created", f"token:{token_id}", scopes=scopes, description=wanted.description)
             return 201, answers.NewTokenAnswer(
                 id=token_id, description=wanted.description, scopes=scopes, expires_at=wanted.expires_at, token=plain
             )
@@ -59,9 +59,9 @@ def add(api: Api, router: APIRouter) -> None:
         """End a token for good; its open sockets are cut within 5 seconds."""
         asked = asked_of(request)
         asked.require("admin")
-        async with acting(api.services) as act:
+        async with asked.acting() as act:
             if await Tokens(act.store).deactivate(asked.tenant_id, token_id):
-                await note(act, asked, "token.deactivated", f"token:{token_id}")
+                await act.noted(asked.tenant_id, "token.deactivated", f"token:{token_id}")
         return json_answer(answers.Message(message="Token deactivated"))
 
 

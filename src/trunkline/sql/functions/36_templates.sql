@@ -16,9 +16,11 @@ begin
   end if;
 end $$;
 
--- Makes a template, or replaces the one of that name; jobs that were made from it stay as they are.
-create or replace function trunkline.save_template(p_tenant_id bigint, p_name text, p_kind text, p_payload json default '{}', p_options jsonb default '{}') returns void
+-- Makes a template (true), or replaces the one of that name (false); jobs that were made from it stay as they are.
+create or replace function trunkline.save_template(p_tenant_id bigint, p_name text, p_kind text, p_payload json default '{}', p_options jsonb default '{}') returns boolean
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  v_is_new boolean;
 begin
   perform trunkline.check_name('template', p_name);
   perform trunkline.check_name('kind', p_kind);
@@ -28,7 +30,9 @@ begin
   insert into trunkline.template as t (tenant_id, name, kind, payload, options, updated_at)
   values (p_tenant_id, p_name, trunkline.kind_name(p_kind), p_payload, jsonb_strip_nulls(p_options), trunkline.now())
       on conflict (tenant_id, name) do update
-     set kind = excluded.kind, payload = excluded.payload, options = excluded.options, updated_at = excluded.updated_at;
+     set kind = excluded.kind, payload = excluded.payload, options = excluded.options, updated_at = excluded.updated_at
+  returning t.xmax = 0 into v_is_new;                                            -- a row that was there has been locked by this statement
+  return v_is_new;
 end $$;
 
 -- False: there was none. Refused while a schedule makes jobs of it. Locks: the template, as whoever saves such a schedule does.

@@ -36,15 +36,33 @@ language sql security definer set search_path = pg_catalog, pg_temp as $$
      set body_hash = excluded.body_hash, status = excluded.status, answer = excluded.answer, answered_at = excluded.answered_at
 $$;
 
--- Notes an act in the transaction that does it.
+-- A UUIDv7 whose next twelve bits are the fraction of its millisecond (RFC 9562, section 6.2, method 3): rows of one transaction are
+-- listed in the order in which they were written, which ids of one millisecond would not be.
+create or replace function trunkline.act_id() returns uuid
+language sql volatile set search_path = pg_catalog, pg_temp as $$
+  select encode(set_byte(set_byte(set_byte(overlay(r.raw placing substring(int8send(r.us / 1000) from 3) from 1 for 6),
+                                           6, 112 | (r.fraction >> 8)), 7, r.fraction & 255), 8, (get_byte(r.raw, 8) & 63) | 128), 'hex')::uuid
+    from (select c.us, (c.us % 1000 * 4096 / 1000)::integer as fraction, uuid_send(gen_random_uuid()) as raw
+            from (select (extract(epoch from clock_timestamp()) * 1000000)::bigint as us offset 0) as c offset 0) as r
+$$;
+
+-- Notes an act in the transaction that does it: a row for each of what it was done to. `p_detail` has 8 KB at the most, and no secrets.
+create or replace function trunkline.note_acts(
+  p_tenant_id bigint, p_actor_kind text, p_actor text, p_act text, p_subjects text[], p_via text, p_address text, p_detail json) returns void
+language sql security definer set search_path = pg_catalog, pg_temp as $$
+  insert into trunkline.audit (tenant_id, audit_id, at, actor_kind, actor, act, subject, via, address, detail)
+  select p_tenant_id, trunkline.act_id(), trunkline.now(), p_actor_kind, left(p_actor, 500), p_act, left(s, 600), p_via, left(p_address, 100), p_detail
+    from unnest(p_subjects) as s
+$$;
+
+-- The same of one subject.
 create or replace function trunkline.note_act(p_tenant_id bigint, p_actor_kind text, p_actor text, p_act text, p_subject text, p_via text, p_address text, p_detail json)
 returns void
 language sql security definer set search_path = pg_catalog, pg_temp as $$
-  insert into trunkline.audit (tenant_id, audit_id, at, actor_kind, actor, act, subject, via, address, detail)
-  values (p_tenant_id, trunkline.new_id(), trunkline.now(), p_actor_kind, left(p_actor, 500), p_act, left(p_subject, 600), p_via, left(p_address, 100), p_detail)
+  select trunkline.note_acts(p_tenant_id, p_actor_kind, p_actor, p_act, array[p_subject], p_via, p_address, p_detail)
 $$;
 
--- Deletes answers older than a day and audit rows older than `p_audit_keep_s`, at most 10,000 of each; once a minute.
+-- Deletes answers older than a day and audit rows older than `p_audit_keep_s` and than a day, at most 10,000 of each; once a minute.
 create or replace function trunkline.sweep_requests(p_session_id integer, p_audit_keep_s float8, out answers integer, out acts integer)
 language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
 begin
@@ -57,10 +75,12 @@ begin
    where r.ctid = any (array(select c.ctid from trunkline.api_request as c where c.answered_at <= trunkline.now() - interval '24 hours'
                               order by c.answered_at limit 10000 for update skip locked));
   get diagnostics answers = row_count;
+  perform set_config('trunkline.sweeps_audit', 'on', true);                       -- nobody else deletes here (audit_stays)
   delete from trunkline.audit as a
-   where a.ctid = any (array(select c.ctid from trunkline.audit as c where c.at <= trunkline.now() - make_interval(secs => p_audit_keep_s)
+   where a.ctid = any (array(select c.ctid from trunkline.audit as c where c.at <= trunkline.now() - make_interval(secs => greatest(p_audit_keep_s, 86400))
                               order by c.at limit 10000 for update skip locked));
   get diagnostics acts = row_count;
+  perform set_config('trunkline.sweeps_audit', 'off', true);
 end $$;
 
 -- What a tenant's cursors are signed with.

@@ -1,6 +1,9 @@
 -- What people read. Views run as the asker, so row-level security holds through them.
 
 -- Where every job stands. `state` is derived from which table holds the row.
+-- Planner-proof (docs/decisions/0002): `ready` is often believed empty, and then any of its indexes seems as good as its key. One row at the
+-- most is asked for, in the order of the key within a range of one, which leaves only the key without a sort; and nothing that is joined can
+-- change how many jobs are believed to be there, so that the newest are read from the end of their index.
 create or replace view trunkline.jobs with (security_invoker = true) as
 select j.tenant_id, j.id, q.name as queue, k.name as kind, j.user_id, j.created_at, j.payload, j.options,
        case when o.job_id is not null then (array['completed', 'failed', 'cancelled'])[o.state]
@@ -16,12 +19,15 @@ select j.tenant_id, j.id, q.name as queue, k.name as kind, j.user_id, j.created_
        coalesce(l.progress, o.detail -> 'progress') as progress,
        l.cancel_requested_at
   from trunkline.job as j
-  join trunkline.queue as q on q.tenant_id = j.tenant_id and q.queue_id = j.queue_id
-  join trunkline.kind as k on k.tenant_id = j.tenant_id and k.kind_id = j.kind_id
-  left join trunkline.outcome as o on o.tenant_id = j.tenant_id and o.job_id = j.id
-  left join trunkline.lease as l on l.tenant_id = j.tenant_id and l.job_id = j.id
-  left join trunkline.ready as r on r.tenant_id = j.tenant_id and r.job_id = j.id
-  left join trunkline.deferred as d on d.tenant_id = j.tenant_id and d.job_id = j.id
+ cross join lateral (select t.name from trunkline.queue as t where t.tenant_id = j.tenant_id and t.queue_id = j.queue_id limit 1) as q
+ cross join lateral (select t.name from trunkline.kind as t where t.tenant_id = j.tenant_id and t.kind_id = j.kind_id limit 1) as k
+  left join lateral (select t.* from trunkline.outcome as t where t.tenant_id = j.tenant_id and t.job_id = j.id limit 1) as o on true
+  left join lateral (select t.* from trunkline.lease as t
+                      where t.tenant_id = j.tenant_id and t.job_id >= j.id and t.job_id <= j.id order by t.job_id limit 1) as l on true
+  left join lateral (select t.* from trunkline.ready as t
+                      where t.tenant_id = j.tenant_id and t.job_id >= j.id and t.job_id <= j.id order by t.job_id limit 1) as r on true
+  left join lateral (select t.* from trunkline.deferred as t
+                      where t.tenant_id = j.tenant_id and t.job_id >= j.id and t.job_id <= j.id order by t.job_id limit 1) as d on true
  where o.job_id is not null or l.job_id is not null or r.job_id is not null or d.job_id is not null;   -- else its history is just leaving
 
 -- Live counts per queue: index-only counts of small tables, no counter row.

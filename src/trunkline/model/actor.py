@@ -1,4 +1,4 @@
-"""`Actor`: who acts, and from where."""
+"""`Actor`: who acts, and from where: what a row of the audit log says about the one who did it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ import socket
 from dataclasses import dataclass
 from typing import Literal
 
+from trunkline.errors import InvalidInput
+
 Kind = Literal["user", "token", "operator", "system"]
 Via = Literal["api", "cli", "socket", "program"]
+LONGEST_ID = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,17 @@ class Actor:
     id: str
     via: Via
     address: str | None = None
+
+    @classmethod
+    def named(cls, who: str, address: str | None = None) -> Actor:
+        """A person whom the application that embeds us knows by this name.
+
+        Raises:
+            InvalidInput: the name is empty, longer than 500 characters, or has U+0000 in it.
+        """
+        if not isinstance(who, str) or not 1 <= len(who) <= LONGEST_ID or "\x00" in who:
+            raise InvalidInput(f"the one who acts is {str(who)[:80]!r}: need a name of 1 to {LONGEST_ID} characters.")
+        return cls("user", who, "program", address)
 
     @classmethod
     def operator(cls) -> Actor:
