@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from trunkline.app import Trunkline
-    from trunkline.engine import Enqueued, Job, JobEvent
+    from trunkline.engine import Alert, Enqueued, Job, JobEvent, States
     from trunkline.model import BatchView, Fail, JobView, NewJob, Policy, RetryAfter, ScheduleView, Snooze, TemplateView, new_job
     from trunkline.observe.metrics import Metrics
+    from trunkline.observe.sentry import report_to_sentry
     from trunkline.observe.trace import Tracing
 
 __all__ = [
+    "Alert",
     "BatchView",
     "Enqueued",
     "Fail",
@@ -34,19 +36,24 @@ __all__ = [
     "RetryAfter",
     "ScheduleView",
     "Snooze",
+    "States",
     "TemplateView",
     "Tracing",
     "Trunkline",
     "new_job",
+    "report_to_sentry",
 ]
 
 _HOMES = {
     "Trunkline": "trunkline.app",
+    "Alert": "trunkline.engine",
     "Enqueued": "trunkline.engine",
     "Job": "trunkline.engine",
     "JobEvent": "trunkline.engine",
+    "States": "trunkline.engine",
     "Metrics": "trunkline.observe.metrics",
     "Tracing": "trunkline.observe.trace",
+    "report_to_sentry": "trunkline.observe.sentry",
     **dict.fromkeys(
         ("BatchView", "Fail", "JobView", "NewJob", "Policy", "RetryAfter", "ScheduleView", "Snooze", "TemplateView", "new_job"),
         "trunkline.model",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, nullcontext
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
@@ -16,6 +16,7 @@ from trunkline.connections import Connections
 from trunkline.embedded import EmbeddedServer
 from trunkline.engine import (
     Act,
+    Alerts,
     Batches,
     Declarations,
     Enqueued,
@@ -44,7 +45,7 @@ from trunkline.hosting import Hosting
 from trunkline.jobtypes import Files
 from trunkline.model import JobView, NewJob, checked_name
 from trunkline.model.actor import Actor
-from trunkline.observe.trace import traceparent
+from trunkline.model.trace import traceparent
 from trunkline.realtime import Updates
 from trunkline.settings import Settings
 from trunkline.store import Signals, Store, sessions
@@ -69,13 +70,18 @@ class Trunkline(Operations, Declarations, Hosting):
         self.batches = Batches(self)
         self.flows = Flows(self)
         self.limits = Limits(self)
+        self.alerts = Alerts(self)
         self.records = Records(self)
         self.retention = Retention(self)
         self.tenants = Tenants(self)
         self.prompts, self.files = Prompts(self), Files(self)
         self.connections = Connections(self, self.privacy.vault, self._is_development)
         self.updates = Updates(self, self.privacy.reveal_result)
-        self.gauges = Gauges(self, lag_s=lambda: None if self._worker is None or self._presence is None else self._presence[1].lag_s)
+        self.gauges = Gauges(
+            self,
+            lag_s=lambda: None if self._worker is None or self._presence is None else self._presence[1].lag_s,
+            counts=lambda: None if self._store is None else self._store.counts,
+        )
         self._store: Store | None = None
         self._producer: Producer | None = None
         self._embedded: EmbeddedServer | None = None
@@ -124,6 +130,7 @@ class Trunkline(Operations, Declarations, Hosting):
                 except BaseException:
                     await store.close()
                     raise
+                store.counts.labels.is_own = self.registry.has
                 self._store = store
                 self._producer = Producer(store, self.privacy.sealing, timeout_s=settings.command_timeout_s)
             return self._store
@@ -299,8 +306,17 @@ class Trunkline(Operations, Declarations, Hosting):
         **options: Any,
     ) -> Enqueued:
         """As `enqueue`, and also whether the job is new."""
-        if self.settings.trace_context and "traceparent" not in options and (parent := traceparent()) is not None:
-            options["traceparent"] = parent
+        if not self.settings.trace_context or "traceparent" in options:
+            return await self._enqueue(kind, payload, template, tenant, connection, options)
+        tracing = self.hooks.tracing
+        with nullcontext() if tracing is None else tracing.sending(options.get("queue") or kind or "", kind or ""):
+            if (parent := traceparent()) is not None:
+                options["traceparent"] = parent
+            return await self._enqueue(kind, payload, template, tenant, connection, options)
+
+    async def _enqueue(
+        self, kind: str | None, payload: Any, template: str | None, tenant: str | None, connection: Any, options: dict[str, Any]
+    ) -> Enqueued:
         if template is not None and kind is None:
             job = await self.templates.job(template, payload, tenant=tenant, **options)
         elif kind is not None and template is None:

@@ -36,13 +36,12 @@ def measured(hooks: Hooks, gauges: Gauges) -> Everything:
     gets one), and the global registry."""
     from prometheus_client import CollectorRegistry
 
-    registry = next((each.registry for each in hooks.middleware if isinstance(each, Metrics)), None)
-    if registry is None:
-        registry = CollectorRegistry()
-        hooks.middleware.insert(0, Metrics(registry))
+    if hooks.metrics is None:
+        hooks.middleware.insert(0, Metrics(CollectorRegistry()))
+    assert hooks.metrics is not None
     served = CollectorRegistry()
     served.register(gauges)
-    served.register(_Of(registry))
+    served.register(_Of(hooks.metrics.registry))
     return Everything(served)
 
 
@@ -86,12 +85,14 @@ async def open_gateway(
     is_embedded: bool,
     rest: ASGIApp | None = None,
     shares_port: bool = False,
+    hooks: Hooks | None = None,
 ) -> Server:
     """A gateway that listens. Host, port and mode None: as the settings say.
 
     Args:
         rest: whatever else the port answers.
         shares_port: other processes listen on it, too.
+        hooks: what counts the jobs of remote workers, and who hears of alerts.
     Raises:
         InvalidSetting: the extra is not installed, the address cannot be used, or the test token is live in production.
     """
@@ -117,7 +118,7 @@ async def open_gateway(
         services,
         customers,
         revocations,
-        RemoteWork(store, signals, services.sealing),
+        RemoteWork(store, signals, services.sealing, hooks),
         signals.subscribe,
         stream,
         reserved=RESERVED,
@@ -142,6 +143,7 @@ async def open_gateway(
         shares_port=shares_port,
     )
     await server.start()
+    store.counts.sockets = server.socket_counts()
     return server
 
 

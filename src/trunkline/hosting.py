@@ -95,6 +95,7 @@ class Hosting(ABC):
             is_embedded=self._is_embedded(),
             rest=self.asgi if api else None,
             shares_port=shares_port,
+            hooks=self.hooks,
         )
         return self._server
 

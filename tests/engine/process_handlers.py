@@ -6,3 +6,10 @@ from __future__ import annotations
 def echo(payload: dict) -> dict:
     """What came in."""
     return payload
+
+
+def says() -> None:
+    """Writes a line."""
+    import structlog
+
+    structlog.get_logger().info("said", token="hunter2")

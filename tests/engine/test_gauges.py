@@ -15,7 +15,7 @@ from trunkline.engine import gauges
 from trunkline.errors import InvalidInput, InvalidSetting
 from trunkline.settings import Settings
 
-ORDER = ("tenant", "kind", "queue", "state", "table", "slice")
+ORDER = ("tenant", "kind", "queue", "state", "table", "slice", "alert", "dialect", "reason")
 
 
 async def scraped(port: int) -> dict[str, dict[tuple[str, ...], float]]:

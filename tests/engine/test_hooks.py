@@ -344,7 +344,7 @@ async def test_without_a_recording_span_a_job_stays_plain(app):
 
 
 async def test_a_job_is_run_in_the_trace_that_enqueued_it(app):
-    """The context travels with the job; each attempt is a span of its own, and tells how it ended."""
+    """The context travels with the job; sending it is a span, and so is each wait and each attempt, which tells how it ended."""
     finished = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(finished))
@@ -359,12 +359,16 @@ async def test_a_job_is_run_in_the_trace_that_enqueued_it(app):
     with provider.get_tracer("test").start_as_current_span("request") as request:
         job_id = await app.enqueue("work", queue="line")
     await app.wait(job_id, 30)
-    spans = await until(lambda: len(finished.get_finished_spans()) == 3 and finished.get_finished_spans(), "both attempts")
+    spans = await until(lambda: len(finished.get_finished_spans()) == 6 and finished.get_finished_spans(), "both attempts")
 
     context = request.get_span_context()
     attempts = [span for span in spans if span.name == "process line"]
     assert [context.trace_id] * 2 == [span.context.trace_id for span in attempts]
-    assert [context.span_id] * 2 == [span.parent.span_id for span in attempts]
+    (sent,) = [span for span in spans if span.name == "send line"]
+    assert (context.span_id, "PRODUCER") == (sent.parent.span_id, sent.kind.name)
+    waits = [span for span in spans if span.name == "receive line"]
+    assert [sent.context.span_id] * 4 == [span.parent.span_id for span in (*waits, *attempts)]
+    assert all(wait.start_time <= wait.end_time <= attempt.end_time for wait, attempt in zip(waits, attempts, strict=True))
     assert [("ERROR", 1), ("UNSET", 2)] == [(span.status.status_code.name, span.attributes["trunkline.attempt"]) for span in attempts]
 
 

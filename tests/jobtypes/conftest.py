@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import sqlite3
 import subprocess
 import tempfile
 import uuid
@@ -19,11 +20,12 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from tests.jobtypes.portal import TABLE, Portal
 from tests.jobtypes.support import FIRST_KEY, PASSWORD, Database, MySQL, Read, RecordingJob, reading, with_database
 from trunkline import Trunkline
 from trunkline.connections.demo import prepare_demo_database
 from trunkline.embedded import EmbeddedServer, installed_binaries
-from trunkline.jobtypes import BUILT_IN
+from trunkline.jobtypes import BUILT_IN, declare
 from trunkline.settings import Settings
 
 
@@ -125,4 +127,37 @@ async def registrar(trunkline_url: str, server: EmbeddedServer, tmp_path: Path) 
     async with Trunkline(settings=settings) as app:
         for register in BUILT_IN:
             register(app)
+        yield app
+
+
+@pytest.fixture
+def portal() -> Iterator[Portal]:
+    """A Bitrix24 portal on loopback."""
+    with Portal() as portal:
+        yield portal
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    """A file with an empty table of deals."""
+    path = tmp_path / "shop.db"
+    with sqlite3.connect(path) as conn:
+        conn.execute(TABLE)
+    conn.close()
+    return path
+
+
+@pytest.fixture
+async def crm(trunkline_url: str, tmp_path: Path) -> AsyncIterator[Trunkline]:
+    """An application that may open the portal, the table and sockets."""
+    settings = Settings.load(
+        {},
+        database_url=trunkline_url,
+        encryption_keys=FIRST_KEY,
+        connection_hosts=f"/tmp,{tmp_path},127.0.0.1",
+        files_dir=str(tmp_path / "files"),
+        shutdown_timeout_s=5,
+    )
+    async with Trunkline(settings=settings) as app:
+        declare(app, "crm-sync", "data-export")
         yield app

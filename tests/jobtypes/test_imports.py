@@ -207,6 +207,16 @@ async def test_where_no_table_can_be_made_only_what_may_be_repeated_is_taken(sho
     assert [(1, "new", "p"), (2, "b", None), (3, "c", None)] == rows(shop, "id, name, phone")
 
 
+async def test_a_column_of_json_holds_what_the_cell_says(shop: Database, bring: Bring) -> None:
+    shop.execute("alter table lead add column more jsonb")
+    content = '{"id": 1, "name": "A", "more": {"a": [1]}}\n{"id": 2, "name": "B", "more": "[2]"}\n{"id": 3, "name": "C", "more": null}\n'
+
+    await bring(shop.url, content, ending="jsonl")
+
+    assert [(1, {"a": [1]}), (2, [2]), (3, None)] == rows(shop, "id, more")
+    assert [(3, True)] == [row for row in rows(shop, "id, more is null") if row[1]]
+
+
 async def test_json_lines_and_sheets_are_read_and_no_bomb_is_opened(
     shop: Database, bring: Bring, tmp_path: Path, job: RecordingJob
 ) -> None:

@@ -21,7 +21,8 @@ async def live_together(lives: Sequence[Living], steps: int, wrongs: Callable[[]
 
     async def watch() -> None:
         while not over.is_set():
-            assert [] == await wrongs()
+            found = await wrongs()
+            assert [] == found, found
 
     async def live(life: Living) -> None:
         for _ in range(steps):

@@ -137,7 +137,7 @@ def test_pushes_have_the_names_and_fields_of_the_contract():
 
     assert {
         "client_ready": ["id", "customerId"],
-        "work_request": ["id", "name", "data", "state", "retryCount", "priority", "createdAt", "attempt", "expiresAt"],
+        "work_request": ["id", "name", "data", "state", "retryCount", "priority", "createdAt", "attempt", "expiresAt", "traceparent"],
         "cancel_request": ["id", "attempt"],
         "job_started": ["jobName", "jobId", "startedAt"],
         "job_progress": ["jobName", "jobId", "progress", "message", "data"],

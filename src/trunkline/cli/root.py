@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from trunkline.cli import show
+from trunkline.cli.alerts import alerts
 from trunkline.cli.audit import audit
 from trunkline.cli.batches import batches
 from trunkline.cli.bench import bench
@@ -77,6 +78,7 @@ root.add_typer(prompts, name="prompts", rich_help_panel=USE)
 root.add_typer(dead_letters, name="dead-letters", rich_help_panel=USE)
 root.add_typer(tokens, name="tokens", rich_help_panel=OPERATE)
 root.command(rich_help_panel=OPERATE)(audit)
+root.command(rich_help_panel=OPERATE)(alerts)
 root.command(rich_help_panel=OPERATE)(doctor)
 root.add_typer(jobtypes, name="jobtypes", rich_help_panel=OPERATE)
 root.add_typer(keys, name="keys", rich_help_panel=OPERATE)

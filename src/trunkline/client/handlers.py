@@ -22,6 +22,7 @@ from trunkline.errors import InvalidInput, InvalidPayload
 from trunkline.model import Fail, RetryAfter, Snooze, kind_name
 from trunkline.model.binding import Bind, bind
 from trunkline.model.payload import encode
+from trunkline.model.trace import continuing
 from trunkline.wire import Call
 from trunkline.wire.calls import ABSENT, MAX_CAPACITY, JobCompleted, JobFailed
 
@@ -58,10 +59,11 @@ class Handler:
         thread: asyncio.Future[Any] | None = None
         try:
             args, kwargs = self.bind(job)
-            if self.is_async:
-                return await self.function(*args, **kwargs)
-            thread = in_thread(self.function, *args, **kwargs)
-            return await asyncio.shield(thread)
+            with continuing(job.traceparent):
+                if self.is_async:
+                    return await self.function(*args, **kwargs)
+                thread = in_thread(self.function, *args, **kwargs)
+                return await asyncio.shield(thread)
         finally:
             if thread is None or thread.done():
                 left()

@@ -40,12 +40,13 @@ class Job:
         cancelled: whether this attempt is to end: cancelled, out of time, no longer ours, or the worker stops; a long plain
             function looks at it.
         payload_text: the payload as JSON text.
+        traceparent: the W3C trace context that it was sent in; what the handler sends carries it on, and so do OpenTelemetry's spans.
         stop_reason: why, where `cancelled`: cancelled, timed_out, lost or released.
     """
 
     def __init__(self, request: WorkRequest, deadline_at: float, submit: Submit, lost: Callable[[Job], None]) -> None:
         self.id, self.kind, self.priority, self.created_at = request.id, request.name, request.priority, request.created_at
-        self.attempt, self.failures = request.attempt, request.retry_count
+        self.attempt, self.failures, self.traceparent = request.attempt, request.retry_count, request.traceparent
         self.payload_text = bytes(request.data).decode()
         self.deadline_at = deadline_at
         self.cancelled = False

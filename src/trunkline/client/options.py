@@ -18,6 +18,7 @@ from trunkline.errors import InvalidInput
 from trunkline.model import as_uuid
 from trunkline.model.job import new_id
 from trunkline.model.payload import encode
+from trunkline.model.trace import traceparent
 from trunkline.wire.calls import BatchJob, JobOptions
 
 FAR_OFF_S = 3600.0  # a clock that is wrong by less makes ids that are good enough
@@ -61,6 +62,8 @@ def options_of(given: dict[str, Any], kind: type[O], clock_off_s: float | None =
             raise InvalidInput(f"option {name}: there is none. There are: run_at, delay, {', '.join(WORDS)}.")
     if clock_off_s is not None and "id" not in fields:
         fields["id"] = made_id(clock_off_s)
+    if kind is JobOptions and "traceparent" not in fields and (parent := traceparent()) is not None:
+        fields["traceparent"] = parent
     try:
         return msgspec.convert(_on_the_wire(fields, kind), kind)
     except msgspec.ValidationError as error:

@@ -21,13 +21,14 @@ from trunkline.connections.registry import Connection
 from trunkline.errors import ConnectionFailed, HostRefused, InvalidSetting
 
 Address = IPv4Address | IPv6Address
-PORTS = {"postgresql": 5432, "mysql": 3306}
+PORTS = {"postgresql": 5432, "mysql": 3306, "bitrix24": 443}
 RESOLVE_S = 10.0
 # Parameters of a URL that cannot lead to a file, another host or somebody else's secrets.
 PARAMETERS = {
     "postgresql": frozenset({"sslmode", "sslrootcert", "channel_binding", "host", "port"}),
     "mysql": frozenset({"charset"}),
     "sqlite": frozenset[str](),
+    "bitrix24": frozenset[str](),
 }
 CARRIERS = (IPv6Network("64:ff9b::/96"), IPv6Network("2002::/16"), IPv6Network("2001::/32"))  # an IPv4 address travels inside
 SETTING = "TRUNKLINE_CONNECTION_HOSTS"
@@ -78,6 +79,8 @@ class Guard:
                 f"{connection} leads to an address of this host or of a private network, and registered databases must be elsewhere. "
                 f"{SETTING} allows hosts by name, or networks such as 10.0.0.0/8."
             )
+        if parts.scheme == "http" and not found[0].is_loopback:
+            raise HostRefused(f"{connection} would send the webhook's code over the network for everybody to read. Write https.")
         return replace(connection, address=str(found[0]))
 
     def _is_allowed(self, address: Address) -> bool:

@@ -17,15 +17,21 @@ from urllib.parse import SplitResult, parse_qsl, unquote, unquote_plus, urlencod
 from trunkline.errors import InvalidInput, InvalidSetting, NotFound
 from trunkline.settings import PREFIX, mask_url
 
-Dialect = Literal["postgresql", "mysql", "sqlite"]
+Dialect = Literal["postgresql", "mysql", "sqlite", "bitrix24"]
 
 DIALECTS: dict[str, Dialect] = {
     "postgresql": "postgresql",
     "postgres": "postgresql",
     "mysql": "mysql",
     "sqlite": "sqlite",
+    "https": "bitrix24",
+    "http": "bitrix24",
 }
-ACCEPTED = "postgresql://user:password@host:5432/name, mysql://user:password@host:3306/name or sqlite:////folder/file.db"
+ACCEPTED = (
+    "postgresql://user:password@host:5432/name, mysql://user:password@host:3306/name, sqlite:////folder/file.db, "
+    "or the address of a Bitrix24 webhook, https://portal.bitrix24.com/rest/1/code/"
+)
+WEBHOOK = re.compile(r"/rest/([0-9]{1,10})/([A-Za-z0-9_-]{1,100})/?")
 # What ORMs append for themselves; libpq refuses a parameter it does not know.
 FOREIGN_PARAMETERS = frozenset({"schema", "pgbouncer", "connection_limit", "pool_timeout"})
 LONGEST_ID = 100
@@ -33,7 +39,7 @@ LONGEST_ID = 100
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """A registered database. Hand it around freely: only `url` shows the password, and `repr` leaves it out."""
+    """A registered database, or a CRM's webhook. Hand it around freely: only `url` shows the password, and `repr` leaves it out."""
 
     id: str
     dialect: Dialect
@@ -44,6 +50,8 @@ class Connection:
     @property
     def masked(self) -> str:
         """The URL with `***` for every password in it, fit for an error or a log line."""
+        if self.dialect == "bitrix24":
+            return re.sub(r"(/rest/[0-9]+/)[^/]+", r"\1***", self.url)
         hidden = mask_url(self.url)
         for secret in self.secrets:
             hidden = hidden.replace(f"={secret}", "=***")
@@ -53,6 +61,8 @@ class Connection:
     def secrets(self) -> frozenset[str]:
         """Every password in the URL, as written and as decoded; no message may contain one of them."""
         parts = urlsplit(self.url)
+        if self.dialect == "bitrix24":
+            return frozenset(found.group(2) for found in [WEBHOOK.fullmatch(parts.path)] if found)
         query = [pair.partition("=") for pair in parts.query.split("&")]
         written = [parts.password or "", *(value for name, _, value in query if "pass" in name.lower())]
         return frozenset(form for text in written if text for form in (text, unquote(text), unquote_plus(text)))
@@ -94,7 +104,8 @@ def checked_url(place: str, url: str) -> tuple[Dialect, str]:
     dialect = DIALECTS.get(url.partition("://")[0].lower())  # not urlsplit: its own errors repeat the URL
     if dialect is None:
         raise InvalidSetting(f"{place} has a scheme we cannot read. Write {ACCEPTED}.")
-    return dialect, _checked_path(place, url) if dialect == "sqlite" else _checked_server(place, url)
+    check = {"sqlite": _checked_path, "bitrix24": _checked_webhook}.get(dialect, _checked_server)
+    return dialect, check(place, url)
 
 
 def variable_of(connection_id: str) -> str:
@@ -122,6 +133,23 @@ def _checked_path(variable: str, url: str) -> str:
     if not path.startswith("/") or path.strip("/") in ("", ":memory:"):
         raise InvalidSetting(f"{variable} names no file. Write sqlite:////folder/file.db: four slashes, then the path.")
     return url
+
+
+def _checked_webhook(variable: str, url: str) -> str:
+    """The address of an inbound webhook, without the method that people copy along, and with its slash."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        parts = None
+    host = (parts.hostname or "") if parts else ""
+    found = parts and re.match(WEBHOOK.pattern + r"(?:[a-z.]+(?:\.json)?)?/?$", parts.path)
+    if not parts or not found or not host or "@" in parts.netloc or parts.query or parts.fragment:
+        raise InvalidSetting(
+            f"{variable} is no webhook of Bitrix24. Write https://portal.bitrix24.com/rest/1/code/ as the portal shows it."
+        )
+    shown = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme.lower()}://{shown}{f':{port}' if port else ''}/rest/{found.group(1)}/{found.group(2)}/"
 
 
 def _checked_server(variable: str, url: str) -> str:

@@ -157,6 +157,9 @@ class Connections:
         """
         tenant_id = await self._app.known_tenant_id(tenant)
         known = await self._known_id(tenant_id, identity)
+        with contextlib.suppress(NotFound):  # one of the environment: the job looks
+            if (await self._stored(tenant_id, known)).view.dialect == "bitrix24":
+                raise InvalidInput(f"connection {known!r} is a CRM and has no schema to rebuild. Its rows come by the job type crm-sync.")
         payload = {"connectionId": known, "force": force, **({} if user_id is None else {"userId": user_id})}
         found = await self._app.enqueue_checked(KIND, payload, tenant=tenant, user_id=user_id, unique_key=f"{KIND}:{known}", **options)
         if found.created:

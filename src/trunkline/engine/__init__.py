@@ -1,6 +1,7 @@
 """Moves jobs: gather enqueues, claim to capacity, run, ack in batches, keep leases, do the periodic duties."""
 
 from trunkline.engine.acts import Act, acting
+from trunkline.engine.alerts import Alert, Alerts, QueueStates, States
 from trunkline.engine.batches import Batches, BatchSent, OpenBatch
 from trunkline.engine.context import Job, current_job
 from trunkline.engine.declarations import Declarations
@@ -11,6 +12,7 @@ from trunkline.engine.heart import Heart
 from trunkline.engine.hooks import EVENTS, Extensible, Hooks, JobEvent
 from trunkline.engine.limits import Limits
 from trunkline.engine.operations import Operations
+from trunkline.engine.permits import Permits
 from trunkline.engine.privacy import Privacy
 from trunkline.engine.producer import Enqueued, Producer
 from trunkline.engine.prompts import Prompts
@@ -30,6 +32,8 @@ from trunkline.store.work import Settled
 __all__ = [
     "EVENTS",
     "Act",
+    "Alert",
+    "Alerts",
     "BatchSent",
     "Batches",
     "Declarations",
@@ -46,9 +50,11 @@ __all__ = [
     "Limits",
     "OpenBatch",
     "Operations",
+    "Permits",
     "Privacy",
     "Producer",
     "Prompts",
+    "QueueStates",
     "Reach",
     "Records",
     "Registry",
@@ -57,6 +63,7 @@ __all__ = [
     "Schedules",
     "Sealing",
     "Settled",
+    "States",
     "Stopped",
     "Templates",
     "Tenants",

@@ -24,6 +24,7 @@ from trunkline.errors import InvalidInput, NotFound, TrunklineError, WaitTimeout
 from trunkline.model import BatchView, JobView, NewJob, as_uuid, new_job
 from trunkline.model.family import in_batch, options_of
 from trunkline.model.job import new_id
+from trunkline.model.trace import traceparent
 from trunkline.store import batches as store_batches
 from trunkline.store import read
 
@@ -238,10 +239,13 @@ class OpenBatch:
 async def checked(jobs: Iterable[Given], batch_id: UUID, reach: Reach, tenant: str | None) -> list[NewJob]:
     """The jobs as children of the batch, by the settings of the application; an error names the place of the job."""
     children: list[NewJob] = []
+    parent = traceparent() if reach.settings.trace_context else None
     for at, given in enumerate(jobs):
         try:
             if not isinstance(given, NewJob):
                 kind, payload, options = (*given, {})[:3]
+                if parent is not None:
+                    options = {"traceparent": parent, **options}
                 given = await reach.checked_job(kind, payload, tenant, options)
             children.append(in_batch(given, batch_id))
         except TrunklineError as error:

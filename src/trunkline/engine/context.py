@@ -19,10 +19,22 @@ from trunkline.engine.vault import PAYLOAD, RESULT, Vault, What, is_sealed, no_k
 from trunkline.errors import InvalidInput, LeaseLost, SecretInPayload
 from trunkline.model import Claimed, as_uuid, family
 from trunkline.model.payload import decode, encode
+from trunkline.model.secret_fields import SecretFields
+from trunkline.model.trace import traceparent
+from trunkline.observe import logs
 from trunkline.store import Store, enqueue, foreign, privacy, read, work
 from trunkline.store.read import Parent
 
 current_job: ContextVar[Job | None] = ContextVar("trunkline_job", default=None)
+
+
+def _about_job() -> dict[str, Any] | None:
+    job = current_job.get()
+    return None if job is None else job.about()
+
+
+logs.about(_about_job)
+logs.hide(SecretFields.of("default").names)
 
 
 class Job:
@@ -44,7 +56,9 @@ class Job:
         "_spawned",
         "_store",
         "attempt",
+        "began_at",
         "cancelled",
+        "claimed_at",
         "deadline_at",
         "ending",
         "error",
@@ -61,6 +75,7 @@ class Job:
         "stop_reason",
         "task",
         "tenant_id",
+        "took_s",
         "user_id",
     )
 
@@ -74,7 +89,9 @@ class Job:
         self.handler = handler
         self.seals = handler.seals  # what is encrypted, bits: 1 payload, 2 result
         self.cancelled = False
-        self.deadline_at = 0.0
+        self.deadline_at = self.claimed_at = self.began_at = self.took_s = (
+            0.0  # monotonic; took_s: seconds of the attempt, once it has ended
+        )
         self.reported_in_transaction = False
         self.said_something = False  # progress or a report of its own: its end needs more than a plain ack
         self.stop_reason: str | None = None  # why its task was cancelled: timed_out, cancelled, lost, released
@@ -102,6 +119,15 @@ class Job:
     def options(self) -> dict[str, Any]:
         """The job's own options, {} for a plain job."""
         return {} if self._options is None else decode(self._options)
+
+    def about(self) -> dict[str, Any]:
+        """What log lines say of it."""
+        return {"job_id": str(self.id), "attempt": self.attempt, "tenant_id": self.tenant_id, "kind": self.kind}
+
+    @property
+    def traceparent(self) -> str | None:
+        """The W3C trace context that it was enqueued in."""
+        return None if self._options is None else self.options.get("traceparent")
 
     @property
     def scheduled_for(self) -> datetime | None:
@@ -190,6 +216,8 @@ class Job:
         self._spawned += 1
         options.setdefault("idempotency_key", f"{self.id}/{key or self._spawned}")
         options.setdefault("batch_id", self.options.get("batch_id"))
+        if self._store.settings.trace_context:
+            options.setdefault("traceparent", traceparent())
         sealing = self._reporter.sealing or Sealing(None, max_bytes=self._store.settings.payload_max_bytes)
         try:
             job = sealing.new_job(kind, payload, **options)
@@ -214,6 +242,7 @@ class Job:
             (self.tenant_id, *map(list, enqueue.arguments([job]))),
             ("bigint", *enqueue.JOB_TYPES),
         )
+        self._store.counts.some_enqueued(self.tenant_id, [job], [bool(rows[0][1])])
         return UUID(str(rows[0][0]))
 
     async def complete(self, result: Any = None, *, connection: Any) -> None:

@@ -23,7 +23,7 @@ import structlog
 from trunkline.engine.acker import Acker
 from trunkline.engine.context import Job
 from trunkline.engine.handlers import Handler, Registry
-from trunkline.engine.heart import Heart
+from trunkline.engine.heart import ORDS_PER_S, Heart
 from trunkline.engine.line import Line
 from trunkline.engine.reporter import Reporter
 from trunkline.engine.runner import Runner
@@ -269,6 +269,7 @@ class Fetcher:
         line.claimed(claimed, limit=limit, covering=covering, safe=safe, began_ord=began_ord, now=now, took_s=now - began_at)
         self._shares.took(line.tenant_id, len(claimed))
         if claimed:
+            self._store.counts.pickup.note((began_ord - claimed[0].ord) / ORDS_PER_S)
             await self._start(line, claimed, began_at)  # first of all: these jobs are leased
             if not self._sleeper.is_asleep(line):
                 line.busy_until = now + LINGER_S

@@ -11,13 +11,15 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import structlog
 
+from trunkline.engine.alerts import NAMES
 from trunkline.engine.reach import Reach
 from trunkline.errors import TrunklineError
+from trunkline.observe.counts import SOCKET_ERRORS, ProcessCounts
 from trunkline.store import gauges
 from trunkline.store.gauges import Look
 
@@ -32,9 +34,16 @@ log = structlog.get_logger("trunkline.gauges")
 class Gauges:
     """A collector for a prometheus-client registry: `registry.register(app.gauges)`."""
 
-    def __init__(self, app: Reach, *, lag_s: Callable[[], float | None], clock: Callable[[], float] = time.monotonic) -> None:
-        """`lag_s`: how far the low-water mark of this process is behind; None where it claims nothing."""
-        self._app, self._lag_s, self._clock = app, lag_s, clock
+    def __init__(
+        self,
+        app: Reach,
+        *,
+        lag_s: Callable[[], float | None],
+        counts: Callable[[], ProcessCounts | None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`lag_s`: how far the low-water mark of this process is behind; None where it claims nothing. `counts`: what it counted."""
+        self._app, self._lag_s, self._counts, self._clock = app, lag_s, counts, clock
         self._look: Look | None = None
         self._looked_at = float("-inf")
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -74,8 +83,11 @@ class Gauges:
         yield _gauge("database_up", "1 when the last look at the database worked.", [((), float(self._look is not None))])
         if (lag := self._lag_s()) is not None:
             yield _gauge("low_water_mark_lag_seconds", "How far behind now the place is from which this process claims.", [((), lag)])
+        if (counts := self._counts()) is not None:
+            yield from _counted(counts)
         if self._look is not None:
             yield from _queues(self._look)
+            yield from _alerts(self._look)
             yield from _storage(self._look)
 
 
@@ -97,6 +109,36 @@ def _queues(look: Look) -> Iterator[Metric]:
     yield _gauge("leases", "Jobs that run now.", [((), float(sum(each.found for each in look.jobs if each.state == "active")))])
     limiters = [((state,), float(count)) for state, count in look.limiters._asdict().items()]
     yield _gauge("limiters", "Limiters that are in use, by state.", limiters, ("state",))
+
+
+def _alerts(look: Look) -> Iterator[Metric]:
+    yield _gauge("processes", "Workers and gateways that are alive.", [((), float(look.processes))])
+    raised = [((name,), float(look.alerts.get(name, 0))) for name in NAMES]
+    yield _gauge("alert_active", "Alerts that are raised.", raised, ("alert",))
+
+
+def _counted(counts: ProcessCounts) -> Iterator[Metric]:
+    """What this process counted since it opened the database."""
+    yield _counter("jobs_created", "Jobs this process put in.", counts.created.items(), ("kind", "queue"))
+    yield _gauge(
+        "pickup_latency_seconds", "The longest that a job claimed within the last minute had stood in line.", [((), counts.pickup.value)]
+    )
+    doors = counts.sockets.items()
+    if doors:
+        of = ("dialect",)
+        yield _gauge("websocket_connections_total", "Sockets that are open.", [((name,), float(door.open)) for name, door in doors], of)
+        yield _counter("websocket_messages_sent", "Messages put out for clients.", [((name,), door.sent) for name, door in doors], of)
+        ended = [((name, reason), door.errors[reason]) for name, door in doors for reason in SOCKET_ERRORS]
+        yield _counter("websocket_errors", "Sockets that ended badly.", ended, (*of, "reason"))
+
+
+def _counter(name: str, says: str, values: Iterable[tuple[tuple[str, ...], float]], labels: tuple[str, ...]) -> Metric:
+    from prometheus_client.core import CounterMetricFamily
+
+    made: Metric = CounterMetricFamily(f"trunkline_{name}", says, labels=labels)
+    for of, value in list(values):
+        made.add_metric(of, float(value))  # type: ignore[attr-defined]
+    return made
 
 
 def _storage(look: Look) -> Iterator[Metric]:

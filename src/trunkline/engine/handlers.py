@@ -111,6 +111,11 @@ class Registry:
         """The handler of a kind, or None."""
         return self._by_kind.get(kind)
 
+    def has(self, kind: str, queue: str) -> bool:
+        """Whether there is a handler of this kind, and its queue is this one."""
+        handler = self._by_kind.get(kind)
+        return handler is not None and handler.queue == queue
+
     def queues(self, chosen: Collection[str] | None = None) -> tuple[list[str], list[str]]:
         """(queues to serve for the default tenant, queues to serve for every tenant); of `chosen` only, if given.
 

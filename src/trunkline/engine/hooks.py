@@ -23,8 +23,11 @@ import structlog
 
 from trunkline.engine.context import Job
 from trunkline.errors import InvalidInput
+from trunkline.observe.metrics import Metrics
+from trunkline.observe.trace import Tracing
 
 EVENTS = ("started", "completed", "failed", "retrying", "snoozed", "released", "cancelled", "lost")
+BESIDE_JOBS = ("alert", "monitor-states")  # told by engine.alarms
 MOST_UNTOLD = 10_000  # events that wait for an observer; further ones are dropped and counted
 STOP_WITHIN_S = 5.0
 # How a report ended whose job runs again -> the event. A job without a handler here had no attempt.
@@ -52,7 +55,7 @@ class JobEvent:
     error: BaseException | None = None
 
 
-Observer = Callable[[JobEvent], Any]
+Observer = Callable[[Any], Any]  # of a JobEvent; of an Alert or States for the two beside jobs
 M = TypeVar("M", bound=Middleware)
 Seen = TypeVar("Seen", bound=Observer)
 
@@ -72,9 +75,22 @@ class Hooks:
 
     def add_observer(self, event: str, function: Observer) -> None:
         """Tell a function, plain or async, of every event of that name."""
-        if event not in EVENTS:
-            raise InvalidInput(f"event is {event!r}: there are {', '.join(EVENTS)}.")
+        check_event(event)
         self.observers.setdefault(event, []).append(function)
+
+    def of_jobs(self) -> dict[str, list[Observer]]:
+        """The observers of attempts."""
+        return {event: functions for event, functions in self.observers.items() if event in EVENTS}
+
+    @property
+    def metrics(self) -> Metrics | None:
+        """What counts attempts, where something does."""
+        return next((each for each in self.middleware if isinstance(each, Metrics)), None)
+
+    @property
+    def tracing(self) -> Tracing | None:
+        """What makes spans, where something does."""
+        return next((each for each in self.middleware if isinstance(each, Tracing)), None)
 
     def copy(self) -> Hooks:
         """The same registrations in lists of their own."""
@@ -82,6 +98,12 @@ class Hooks:
         other.middleware = list(self.middleware)
         other.observers = {event: list(functions) for event, functions in self.observers.items()}
         return other
+
+
+def check_event(event: str) -> None:
+    """InvalidInput: there is no event of this name; says which there are."""
+    if event not in EVENTS + BESIDE_JOBS:
+        raise InvalidInput(f"event is {event!r}: there are {', '.join(EVENTS + BESIDE_JOBS)}.")
 
 
 class Extensible:
@@ -98,7 +120,13 @@ class Extensible:
         return function
 
     def on(self, event: str) -> Callable[[Seen], Seen]:
-        """Tell a function, plain or async, of every `JobEvent` of a name (see EVENTS). It cannot break or delay a job."""
+        """Tell a function, plain or async, of every `JobEvent` of a name (see EVENTS). It cannot break or delay a job.
+
+        Two more: `alert`, an `Alert` each time one is raised or resolved, and `monitor-states`, `States` once a minute; of all the
+        processes of an installation that registered for them, one is told. A plain function of these runs in a thread.
+        """
+
+        check_event(event)
 
         def register(function: Seen) -> Seen:
             self.hooks.add_observer(event, function)
@@ -117,7 +145,7 @@ async def surround(middleware: Sequence[Middleware], job: Job, call: Proceed) ->
     async def proceed() -> Any:
         nonlocal proceeded
         if proceeded:
-            raise InvalidInput(f"middleware {_name(first)} proceeded twice: an attempt runs its handler once. Raise to have it retried.")
+            raise InvalidInput(f"middleware {name_of(first)} proceeded twice: an attempt runs its handler once. Raise to have it retried.")
         proceeded = True
         return await surround(rest, job, call)
 
@@ -171,8 +199,11 @@ class Told:
             if inspect.isawaitable(answer):
                 await answer
         except Exception as error:  # noqa: BLE001 - an observer cannot break a job
-            log.error("hooks.observer_failed", observer=_name(observer), event_name=event.name, job_id=str(event.job.id), error=repr(error))
+            log.error(
+                "hooks.observer_failed", observer=name_of(observer), event_name=event.name, job_id=str(event.job.id), error=repr(error)
+            )
 
 
-def _name(function: object) -> str:
+def name_of(function: object) -> str:
+    """What a function is called in messages."""
     return str(getattr(function, "__qualname__", type(function).__qualname__))

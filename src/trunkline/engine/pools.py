@@ -26,7 +26,7 @@ class Pools:
         handler = job.handler
         if handler.mode == "thread":
             return await self._threads.call(handler.function, *args, **kwargs)
-        return await self._processes.call(handler.function.__module__, handler.function.__qualname__, job.payload_text)
+        return await self._processes.call(handler.function.__module__, handler.function.__qualname__, job.payload_text, job.about())
 
     async def close(self) -> None:
         """Stop processes; threads that still run end with their function, or with this process."""

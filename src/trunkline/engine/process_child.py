@@ -11,10 +11,14 @@ import sys
 from types import SimpleNamespace
 from typing import Any
 
+from structlog.contextvars import bind_contextvars, clear_contextvars
+
 from trunkline.model import Fail, RetryAfter, Snooze
 from trunkline.model.binding import Bind, bind
 from trunkline.model.payload import decode, encode
+from trunkline.observe import logs
 
+LEVELS = ("debug", "info", "warning", "error")
 _plans: dict[tuple[str, str], tuple[Any, Bind]] = {}
 
 
@@ -23,10 +27,19 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
     os.dup2(2, 1)
     sys.stdout = sys.stderr
+    logs.set_up(*_how_to_log())
     for line in sys.stdin:
         request = decode(line)
+        clear_contextvars()
+        bind_contextvars(**request["about"])
         answers.write(encode(_serve(request["module"], request["function"], request["payload"]), max_bytes=64 * 1024 * 1024) + "\n")
         answers.flush()
+
+
+def _how_to_log() -> tuple[str, Any]:
+    """As the parent was told; it has checked that."""
+    level, form = (os.environ.get(f"TRUNKLINE_LOG_{name}", "").lower() for name in ("LEVEL", "FORMAT"))
+    return level if level in LEVELS else "info", form if form in ("console", "json") else "auto"
 
 
 def _serve(module: str, name: str, payload: str) -> dict[str, Any]:

@@ -30,12 +30,14 @@ class Processes:
         self._all: set[Process] = set()
         self._slots = asyncio.Semaphore(size)
 
-    async def call(self, module: str, function: str, payload: str) -> Any:
-        """Run `module.function` with the payload (JSON text) in a child; its result."""
+    async def call(self, module: str, function: str, payload: str, about: dict[str, Any]) -> Any:
+        """Run `module.function` with the payload (JSON text) in a child; its result. `about`: what its log lines say of the job."""
         async with self._slots:
             child = await self._child()
             try:
-                answer = await self._ask(child, encode({"module": module, "function": function, "payload": payload}, max_bytes=LINE_MAX))
+                answer = await self._ask(
+                    child, encode({"module": module, "function": function, "payload": payload, "about": about}, max_bytes=LINE_MAX)
+                )
             except BaseException:
                 self._kill(child)
                 raise

@@ -166,6 +166,7 @@ class Producer:
             (tenant_id, *(list(column) for column in enqueue.arguments(jobs))),
             ("bigint", *enqueue.JOB_TYPES),
         )
+        self._store.counts.some_enqueued(tenant_id, jobs, [bool(row[1]) for row in rows])
         return [Enqueued(UUID(str(row[0])), row[1]) for row in rows]
 
     async def close(self) -> None:

@@ -25,11 +25,13 @@ from trunkline.store.pages import LOOKS, Filter, JobRow, JobStands, Page, Place,
 from trunkline.store.reader import Reader
 
 __all__ = ["LOOKS", "Filter", "Health", "JobRow", "JobStands", "Page", "Place", "QueueRow", "Records"]
+WAITS_S = 30.0  # a worker that lives takes the first job of a tenant within seconds
 _SEALED = f'"{ENVELOPE}"'
 
 
 class Health(NamedTuple):
-    """healthy; degraded: over a tenth of the last 100 that ended failed; unhealthy: jobs wait and no process lives."""
+    """healthy; degraded: over a tenth of the last 100 that ended failed, or an alert of the tenant is raised; unhealthy: the first job
+    in line has stood there for WAITS_S and none of the tenant's runs, or a queue is stalled. Paused queues do not count."""
 
     status: str
     queued: int
@@ -90,9 +92,9 @@ class Records:
     async def health(self, tenant_id: int) -> Health:
         """How the tenant's jobs do."""
         found = await pages.health(await self.reader(), tenant_id)
-        alive = any(one.is_alive for one in await inspect.sessions(await self._reach.open()))
         share = found.recently_failed / found.recent if found.recent else 0.0
-        word = "unhealthy" if found.queued and not alive else "degraded" if share > 0.1 else "healthy"
+        nobody_works = (found.waited_s or 0.0) > WAITS_S and not found.active
+        word = "unhealthy" if nobody_works or found.stalled else "degraded" if share > 0.1 or found.alerts else "healthy"
         return Health(word, found.queued, found.active, found.failed, found.last_ended_at)
 
     @asynccontextmanager

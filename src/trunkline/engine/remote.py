@@ -20,15 +20,18 @@ from uuid import UUID
 import structlog
 
 from trunkline.engine.acker import Acker
+from trunkline.engine.alarms import Alarms
 from trunkline.engine.context import Job
 from trunkline.engine.faults import fault_of
 from trunkline.engine.fetcher import MAX_CLAIM, Fetcher
 from trunkline.engine.handlers import Handler, Registry
 from trunkline.engine.heart import Heart
 from trunkline.engine.history import History
+from trunkline.engine.hooks import Hooks
 from trunkline.engine.line import Line
 from trunkline.engine.reporter import Reporter
 from trunkline.engine.sealing import Sealing
+from trunkline.engine.tallies import FAILED, Tallies
 from trunkline.engine.vault import RESULT, is_sealed
 from trunkline.engine.worker import kept_up
 from trunkline.errors import NotReadable, Unflushed
@@ -185,8 +188,10 @@ class RemoteFetcher(Fetcher):
 class RemoteWork:
     """The engine's side of remote workers, one per process. `start` with a desk, `stop` before the pool is closed."""
 
-    def __init__(self, store: Store, signals: Signals, sealing: Sealing | None = None) -> None:
+    def __init__(self, store: Store, signals: Signals, sealing: Sealing | None = None, hooks: Hooks | None = None) -> None:
         self._store, self._signals = store, signals
+        self._hooks = Hooks() if hooks is None else hooks
+        self._tallies = Tallies(store)
         self._heart = Heart(store)
         self._reporter = Reporter(store, sealing)
         self._tasks: list[asyncio.Task[None]] = []
@@ -195,13 +200,14 @@ class RemoteWork:
     async def start(self, desk: Desk) -> None:
         """Open the session and begin to claim for `desk`."""
         self._desk = desk
-        self._acker = Acker(self._store, desk.ended)
+        self._acker = Acker(self._store, self._ended)
         self._fetcher = RemoteFetcher(self._store, self._heart, desk, self._acker, self._reporter)
         await self._heart.start()
         self._heart.listen(self)
         self._unsubscribe = self._signals.subscribe(self._heard)
         keeping = History(self._store, lambda: self._heart.session_id)  # where only gateways run, nobody else makes partitions
-        loops = (self._fetcher.run, self._heart.run, self._acker.run, self._reporter.run, keeping.run)
+        alarms = Alarms(self._store, lambda: self._heart.session_id, self._hooks.copy())
+        loops = (self._fetcher.run, self._heart.run, self._acker.run, self._reporter.run, keeping.run, self._tallies.run, *alarms.loops())
         self._tasks = [asyncio.create_task(kept_up(loop)) for loop in loops]
 
     def stop_claiming(self) -> None:
@@ -224,11 +230,19 @@ class RemoteWork:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._reporter.flush()
+        await self._tallies.flush()
         if self._unsubscribe is not None:
             self._unsubscribe()
         await self._heart.stop()
         self._tasks = []
         return unflushed
+
+    def _ended(self, job: Job, what: str, settled: Settled | None) -> None:
+        """A report is written: count it, and tell the desk."""
+        self._tallies.ended(job, what)
+        if (metrics := self._hooks.metrics) is not None and (what == "completed" or (what != "lost" and job.ending in FAILED)):
+            metrics.ended(*self._store.counts.labels.of(job.tenant_id, job.kind, job.queue), what == "completed", job.took_s)
+        self._desk.ended(job, what, settled)
 
     # -- what the desk asks ---------------------------------------------------------
 

@@ -107,7 +107,7 @@ class Runner:
     def start(self, jobs: list[Job], timeouts: list[float], claimed_at: float) -> None:
         """Take jobs of one tenant in; they start in order, tenants in turns, as there is room. `claimed_at`: monotonic, before the claim was sent."""
         for job, timeout_s in zip(jobs, timeouts, strict=True):
-            job.deadline_at = claimed_at + timeout_s
+            job.claimed_at, job.deadline_at = claimed_at, claimed_at + timeout_s
         if jobs:
             self._look_at = min(self._look_at, claimed_at + min(timeouts))
             is_mixed = bool(self._waiting) and self._waiting[-1].tenant_id != jobs[0].tenant_id
@@ -155,10 +155,12 @@ class Runner:
         task, fill = asyncio.current_task(), self._fills
         assert task is not None
         waiting = self._waiting if self._may_start() else ()  # this process may have slept between the decision and this step
+        now = time.monotonic()
         while waiting and len(self._running) < self._concurrency:
             job = waiting.popleft()
             self._running.add(job)
             job.task = task
+            job.began_at = now
             current_job.set(job)
             try:
                 if self._is_bare and not job.payload_text.startswith(MARK):
@@ -178,10 +180,12 @@ class Runner:
             except BaseException as error:  # noqa: BLE001 - a handler may raise anything; it ends as a report
                 await self._raised(job, error)
             finally:
+                now = time.monotonic()
+                job.took_s = now - job.began_at
                 self._left(job)
             if self._fills != fill or not self._is_clean():
                 return  # counted as kept: a job that waits, and one that sets context variables, needs a task of its own
-            if task.cancelling() or time.monotonic() > self._fill_until:
+            if task.cancelling() or now > self._fill_until:
                 break
         self._kept -= 1
 

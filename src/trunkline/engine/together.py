@@ -56,6 +56,7 @@ async def put_in(
         arguments = (tenant_id, *await statement.before(tenant_id), *(list(column) for column in store_batches.columns(ordered)))
         rows = await foreign.rows(connection, store.sql(statement.text), arguments, statement.types)
         done = [(UUID(str(row[0])), bool(row[1])) for row in rows]
+        store.counts.some_enqueued(tenant_id, ordered, [is_new for _, is_new in done])
     else:
         tenant_id = await reach.tenant_id(tenant)
         timeout_s, before = reach.settings.command_timeout_s, await statement.before(tenant_id)

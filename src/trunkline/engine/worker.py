@@ -18,6 +18,7 @@ from uuid import UUID
 import structlog
 
 from trunkline.engine.acker import Acker
+from trunkline.engine.alarms import Alarms
 from trunkline.engine.collector import seldom
 from trunkline.engine.context import Job
 from trunkline.engine.fetcher import Fetcher
@@ -30,6 +31,7 @@ from trunkline.engine.reporter import Reporter
 from trunkline.engine.runner import Runner
 from trunkline.engine.scheduler import Scheduler
 from trunkline.engine.sealing import Sealing
+from trunkline.engine.tallies import Tallies
 from trunkline.errors import InvalidSetting, SessionLost, TrunklineError, Unflushed
 from trunkline.observe.counts import Counts
 from trunkline.store import Signals, Store, privacy, tenants, work
@@ -75,7 +77,10 @@ class Worker:
         self.counts = Counts()
         hooks = Hooks() if hooks is None else hooks.copy()
         _check_keys(registry, sealing)
-        self._told = Told(hooks.observers) if hooks.observers else None
+        observers = hooks.of_jobs()
+        self._told = Told(observers) if observers else None
+        self._tallies = Tallies(store)
+        self._alarms = Alarms(store, lambda: heart.session_id, hooks)
         self._reporter = Reporter(store, sealing)
         self._acker = Acker(store, self._done, self._completed) if self._told is None else Acker(store, self._done_and_told)
         self._pools = Pools(threads=min(concurrency, 256), processes=min(concurrency, os.cpu_count() or 1))
@@ -120,6 +125,8 @@ class Worker:
             self._runner.watch_deadlines,
             Scheduler(self._store, self._heart).run,
             History(self._store, lambda: self._heart.session_id).run,
+            self._tallies.run,
+            *self._alarms.loops(),
         ]
         if self._shared:
             loops.append(self._follow_tenants)
@@ -146,6 +153,7 @@ class Worker:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._reporter.flush()
+        await self._tallies.flush()
         await self._pools.close()
         seldom.end()
         for unsubscribe in self._unsubscribe:
@@ -198,6 +206,7 @@ class Worker:
 
     def _done(self, job: Job, what: str, settled: Settled | None) -> None:
         self.counts.ended(job.kind, what)
+        self._tallies.ended(job, what)
         if what == "lost":
             log.warning("worker.lease_lost", job_id=str(job.id), attempt=job.attempt, kind=job.kind)
         elif what == "failed":
@@ -206,6 +215,7 @@ class Worker:
     def _completed(self, jobs: list[Job]) -> None:
         """`_done` of the completed ones of a flush: most jobs, so they are counted together."""
         self.counts.completed(jobs)
+        self._tallies.completed(jobs)
 
     def _done_and_told(self, job: Job, what: str, settled: Settled | None) -> None:
         self._done(job, what, settled)

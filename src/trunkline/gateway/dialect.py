@@ -63,6 +63,7 @@ class GatewayDialect:
         try:
             connection = await self._gateway.admit(_handshake(auth), peer, address=link.address)
         except Unauthenticated as error:
+            link.socket.failed("refused")
             peer.close(str(error))
         except TrunklineError as error:  # too many, or the database is away: later
             link.tell("error", str(error))

@@ -107,6 +107,7 @@ class Dispatcher:
     def _give(self, seat: Seat, job: Job) -> None:
         connection = seat.connection
         expires_at = self._remote.database_now() + timedelta(seconds=job.deadline_at - self._clock())
+        job.began_at = self._clock()
         held = Held(job, connection, seat, seat.name)
         seat.turn = next(self._turns)
         seat.held.add(held)
@@ -124,6 +125,7 @@ class Dispatcher:
                 created_at=job.created_at,
                 attempt=job.attempt,
                 expires_at=expires_at,
+                traceparent=job.traceparent,
             )
         )
 
@@ -220,6 +222,7 @@ class Dispatcher:
     def adopt(self, connection: Connection, jobs: Sequence[Job]) -> None:
         """Started jobs that `connection` brought along; they take up no seat until it registers for their names."""
         for job in jobs:
+            job.began_at = self._clock()
             held = Held(job, connection, None, job.queue, is_started=True)
             connection.held[job.id] = held
             self._held[_key(job)] = held
@@ -308,6 +311,7 @@ class Dispatcher:
             self._remote.ended(job, ending, text, delay_s)
 
     def _let_go(self, held: Held) -> None:
+        held.job.took_s = self._clock() - held.job.began_at
         self._held.pop(_key(held.job), None)
         if held.connection.held.get(held.job.id) is held:
             del held.connection.held[held.job.id]

@@ -178,5 +178,6 @@ def _over(link: Link) -> None:
 
 def _turn_away(link: Link, message: str) -> None:
     said = Unauthorized(message=message)
+    link.socket.failed("refused")
     link.tell(said.event, said)
     link.disconnect()

@@ -18,6 +18,7 @@ from trunkline.gateway.origins import Origins
 from trunkline.gateway.raw import RawPeer
 from trunkline.gateway.refuse import refuse
 from trunkline.gateway.socketio.server import Server as SocketIo
+from trunkline.observe.counts import Sockets
 from trunkline.wire.asyncapi import served
 
 
@@ -29,6 +30,11 @@ class Front:
     ) -> None:
         """`rest`: what answers every HTTP path that no socket has."""
         self._gateway, self._addresses, self._origins, self._socketio, self._rest = gateway, addresses, origins, socketio, rest
+        self._raw_counts = Sockets()
+
+    def counts(self) -> dict[str, Sockets]:
+        """What happened to sockets, by dialect: raw, ws, socket.io."""
+        return {"raw": self._raw_counts, **{path.removeprefix("/"): each.eio.counts for path, each in self._socketio.items()}}
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """One request or WebSocket."""
@@ -54,7 +60,7 @@ class Front:
             await refuse(scope, send, 429, "too many connections of your address. Try again later.")
             return
         try:
-            await RawPeer(self._gateway, WebSocket(scope, receive, send), visit.known).run()
+            await RawPeer(self._gateway, WebSocket(scope, receive, send), visit.known, self._raw_counts).run()
         finally:
             visit.leave()
 

@@ -24,6 +24,7 @@ from trunkline.gateway.connection import Connection
 from trunkline.gateway.gateway import COMES_BACK, Gateway
 from trunkline.gateway.pace import Pace
 from trunkline.gateway.said import Said
+from trunkline.observe.counts import Sockets
 from trunkline.wire import (
     Handshake,
     Message,
@@ -61,8 +62,11 @@ class _Waiting:
 class RawPeer:
     """One socket. `run` lives as long as it does."""
 
-    def __init__(self, gateway: Gateway, socket: WebSocket, known: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, gateway: Gateway, socket: WebSocket, known: Callable[[], None] = lambda: None, counts: Sockets | None = None
+    ) -> None:
         self._gateway, self._socket, self._known = gateway, socket, known
+        self._counts = counts or Sockets()
         self._out: deque[_Waiting] = deque()
         self._by_key: dict[Hashable, _Waiting] = {}
         self._out_bytes = 0
@@ -100,6 +104,8 @@ class RawPeer:
 
     def _close(self, code: int, reason: str) -> None:
         if self._closing is None:
+            if code in (NOT_LET_IN, TOO_SLOW):
+                self._counts.errors["refused"] += 1
             self._send(encode_error(reason))
             self._end(code, reason)
 
@@ -116,11 +122,13 @@ class RawPeer:
         if key is not None:
             self._by_key[key] = waiting
         self._out_bytes += len(frame)
+        self._counts.sent += 1
         self._something.set()
         if self._out_bytes > MOST_OUT_BYTES or len(self._out) > MOST_OUT:
             self._out.clear()
             self._by_key.clear()
             self._out_bytes = 0
+            self._counts.errors["slow"] += 1
             self._end(TOO_SLOW, "read faster: too much waited to be sent")
 
     # -- its life -----------------------------------------------------------------------
@@ -128,12 +136,14 @@ class RawPeer:
     async def run(self) -> None:
         """From the upgrade to the end of the socket."""
         await self._socket.accept()
+        self._counts.open += 1
         reader = asyncio.create_task(self._serve())
         writer = asyncio.create_task(self._write())
         ending = asyncio.create_task(self._ending.wait())
         try:
             await asyncio.wait({reader, writer, ending}, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            self._counts.open -= 1
             reader.cancel()
             self._end(LEFT, "")
             await asyncio.wait({writer}, timeout=CLOSE_WITHIN_S)
@@ -159,6 +169,7 @@ class RawPeer:
         except (WebSocketDisconnect, RuntimeError):  # Starlette says either when the client is gone
             pass
         except Exception:
+            self._counts.errors["broken"] += 1
             log.exception("gateway.socket_failed")
         finally:
             if connection is not None:

@@ -26,6 +26,7 @@ from trunkline.gateway.protocols import Http, WebSockets
 from trunkline.gateway.socketio.link import Dialect
 from trunkline.gateway.socketio.server import Server as SocketIo
 from trunkline.gateway.watchers import Watchers
+from trunkline.observe.counts import Sockets
 from trunkline.realtime import Presence
 from trunkline.settings import Settings
 from trunkline.wire.text import MAX_BYTES
@@ -106,6 +107,10 @@ class Server:
         self._task: asyncio.Task[None] | None = None
         self._counting: asyncio.Task[None] | None = None
         self.port = port
+
+    def socket_counts(self) -> dict[str, Sockets]:
+        """What happened to sockets since it was made, by dialect."""
+        return self._front.counts()
 
     async def start(self) -> int:
         """Bind, start the gateway, accept; the port, also where any was asked for.

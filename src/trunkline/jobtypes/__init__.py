@@ -6,10 +6,19 @@ Always true: `BUILT_IN` lists every one of them; importing this room needs no ex
 from typing import Any
 
 from trunkline.errors import InvalidInput
-from trunkline.jobtypes import ai_generation, analytics_report, backup_connection, bulk_import, data_export, lead_import, schema_rebuild
+from trunkline.jobtypes import (
+    ai_generation,
+    analytics_report,
+    backup_connection,
+    bulk_import,
+    crm_sync,
+    data_export,
+    lead_import,
+    schema_rebuild,
+)
 from trunkline.jobtypes.files import Download, Files
 
-_ALL = (schema_rebuild, data_export, bulk_import, lead_import, backup_connection, analytics_report, ai_generation)
+_ALL = (schema_rebuild, data_export, bulk_import, lead_import, backup_connection, analytics_report, ai_generation, crm_sync)
 BUILT_IN = tuple(module.register for module in _ALL)
 
 # They touch databases and files: for users and administrators, never for a plain customer token.

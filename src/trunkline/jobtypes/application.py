@@ -42,14 +42,17 @@ async def from_environment(tenant_id: int, connection_id: str) -> Connection:
     return resolve(connection_id)
 
 
-async def opened(opening: Opening, job: Job, connection_id: str) -> Connection:
-    """The database of a job's `connectionId`.
+async def opened(opening: Opening, job: Job, connection_id: str, *, crm: bool = False) -> Connection:
+    """The database of a job's `connectionId`; with `crm`, the CRM.
 
     Raises:
-        Fail: it is unknown, refused or unreadable: a person must mend it.
+        Fail: it is unknown, refused, unreadable or of the other sort: a person must mend it.
         ConnectionFailed: its host could not be found this time.
     """
     try:
-        return await opening(job.tenant_id, connection_id)
+        found = await opening(job.tenant_id, connection_id)
     except (InvalidInput, InvalidSetting, MustEncrypt, NotFound) as error:
         raise Fail(str(error)) from None
+    if (found.dialect == "bitrix24") is not crm:
+        raise Fail(f"{found} is {'no CRM' if crm else 'a CRM and no database'}. Give the id of another connection.")
+    return found

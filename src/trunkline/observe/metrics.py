@@ -5,6 +5,7 @@ Called by: applications: `app.middleware(Metrics(registry))`.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol
@@ -46,6 +47,10 @@ class Metrics:
         began = time.perf_counter()
         try:
             result = await proceed()
+        except asyncio.CancelledError:
+            if getattr(job, "stop_reason", None) == "timed_out":
+                self.failed.labels(job.kind, job.queue).inc()
+            raise
         except Exception as error:
             if not is_passing(error):
                 self.failed.labels(job.kind, job.queue).inc()
@@ -55,3 +60,8 @@ class Metrics:
             return result
         finally:
             self.duration.labels(job.kind, job.queue).observe(time.perf_counter() - began)
+
+    def ended(self, kind: str, queue: str, is_completed: bool, seconds: float) -> None:
+        """Count an attempt that was made elsewhere, by a remote worker."""
+        (self.completed if is_completed else self.failed).labels(kind, queue).inc()
+        self.duration.labels(kind, queue).observe(seconds)

@@ -1,12 +1,13 @@
-"""OpenTelemetry: the trace a job is enqueued in, and a span for each attempt. Without an SDK both cost next to nothing.
+"""OpenTelemetry: a span where a job is sent, one for its wait here, and one for each attempt. Without an SDK they cost next to nothing.
 
 Called by: app (enqueue), and applications: `app.middleware(Tracing())`.
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 PASSING = ("Snooze", "RetryAfter")  # said by a handler for whom nothing went wrong
@@ -19,6 +20,7 @@ class Attempt(Protocol):
     attempt: int
     queue: str
     tenant_id: int
+    claimed_at: float  # monotonic
 
     @property
     def kind(self) -> str:
@@ -34,20 +36,9 @@ def is_passing(error: BaseException) -> bool:
     return any(kind.__name__ in PASSING for kind in type(error).__mro__)
 
 
-def traceparent() -> str | None:
-    """The W3C trace context of the span that is recording here; None: there is none, or nobody uses OpenTelemetry."""
-    api = sys.modules.get("opentelemetry.trace")  # who has a span has loaded it
-    if api is None:
-        return None
-    span = api.get_current_span()
-    if not span.is_recording():
-        return None
-    context = span.get_span_context()
-    return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}" if context.is_valid else None
-
-
 class Tracing:
-    """Middleware: a span for each attempt, in the trace that enqueued the job."""
+    """Middleware: spans for each attempt, `receive` from its claim to its start and `process`, in the trace that enqueued the job; and
+    `send` where an application that has it enqueues within a recording span."""
 
     def __init__(self, tracer: Any = None) -> None:
         """`tracer`: an OpenTelemetry tracer; None takes the one of the global provider."""
@@ -62,15 +53,13 @@ class Tracing:
 
         parent = job.options.get("traceparent")
         context = TraceContextTextMapPropagator().extract({"traceparent": parent}) if parent else None
-        attributes: dict[str, str | int] = {
-            "messaging.system": "trunkline",
-            "messaging.operation.type": "process",
-            "messaging.destination.name": job.queue,
+        attributes = {
+            **_attributes("process", job.queue, job.kind),
             "messaging.message.id": str(job.id),
-            "trunkline.kind": job.kind,
             "trunkline.attempt": job.attempt,
             "trunkline.tenant_id": job.tenant_id,
         }
+        self._received(job, context, attributes)
         with self._tracer.start_as_current_span(
             f"process {job.queue}",
             context=context,
@@ -86,3 +75,38 @@ class Tracing:
                     span.record_exception(error)
                     span.set_status(Status(StatusCode.ERROR, type(error).__name__))
                 raise
+
+    def _received(self, job: Attempt, context: Any, attributes: dict[str, str | int]) -> None:
+        """The wait for a free slot of this process, which is over now."""
+        from opentelemetry.trace import SpanKind
+
+        now, waited_s = time.time_ns(), time.monotonic() - job.claimed_at
+        if context is not None:  # of a trace; alone it would be one of its own
+            self._tracer.start_span(
+                f"receive {job.queue}",
+                context=context,
+                kind=SpanKind.CONSUMER,
+                attributes={**attributes, "messaging.operation.type": "receive"},
+                start_time=now - int(waited_s * 1e9),
+            ).end(now)
+
+    @contextmanager
+    def sending(self, queue: str, kind: str) -> Iterator[None]:
+        """A span `send <queue>` where one is recording; whoever is in no trace begins none by enqueuing, so that plain jobs stay plain."""
+        from opentelemetry import trace
+
+        if not trace.get_current_span().is_recording():
+            yield
+            return
+        attributes = _attributes("send", queue, kind)
+        with self._tracer.start_as_current_span(f"send {queue}", kind=trace.SpanKind.PRODUCER, attributes=attributes):
+            yield
+
+
+def _attributes(operation: str, queue: str, kind: str) -> dict[str, str | int]:
+    return {
+        "messaging.system": "trunkline",
+        "messaging.operation.type": operation,
+        "messaging.destination.name": queue,
+        "trunkline.kind": kind,
+    }

@@ -6,6 +6,7 @@ Called by: doors.
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -20,7 +21,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 
-from trunkline.errors import TrunklineError
+from trunkline.errors import TrunklineError, Unavailable
 from trunkline.rest.api import Api
 from trunkline.rest.page import page, policy
 from trunkline.rest.problems import problem, refusal
@@ -28,6 +29,7 @@ from trunkline.rest.route import finished
 from trunkline.rest.routes import router
 
 DESCRIPTION = "A PostgreSQL-native job platform. Every refusal is RFC 9457 problem+json with a stable `code`."
+READY_WITHIN_S = 5.0  # a probe that hears nothing learns less than one that hears no
 EXPOSED = ["ETag", "Retry-After", "Idempotent-Replayed"]
 
 
@@ -79,10 +81,14 @@ def _add_roots(app: FastAPI, api: Api, read: Callable[[], Awaitable[bytes]]) -> 
 
     async def readyz(request: Request) -> Response:
         try:
-            await api.ready()
-            await api.services.records.ping()
+            async with asyncio.timeout(READY_WITHIN_S):
+                await api.ready()
+                await api.services.records.ping()
         except TrunklineError as error:
             return finished(request, refusal(error, request))
+        except TimeoutError:
+            silent = Unavailable(f"the database has not answered for {READY_WITHIN_S:g} s. Ask again.")
+            return finished(request, refusal(silent, request))
         return finished(request, Response(b'{"status":"ready"}', media_type="application/json", headers={"Cache-Control": "no-store"}))
 
     async def metrics(request: Request) -> Response:

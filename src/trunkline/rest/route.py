@@ -16,6 +16,7 @@ from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
 
+from trunkline.model.trace import continuing
 from trunkline.rest.api import Api
 from trunkline.rest.asking import Asked
 from trunkline.rest.problems import refusal
@@ -52,7 +53,8 @@ def door(api: Api) -> type[APIRoute]:
                         request.state.asked = Asked(api, request, await api.principal(request))
                     async with AsyncExitStack() as stack:
                         request.scope.setdefault(_STACK, stack)
-                        response = await endpoint(request)
+                        with continuing(request.headers.get("traceparent")):
+                            response = await endpoint(request)
                 except Exception as error:  # noqa: BLE001 - the last one before the client
                     response = refusal(error, request)
                 return finished(request, response)

@@ -51,12 +51,17 @@ async def send(
 ) -> list[tuple[UUID, bool]]:
     """A whole batch in one transaction; (id, created) of each job."""
     rows = await store.fetch(SEND, tenant_id, batch_id, name, on_success, on_complete, *columns(jobs))
-    return [(row[0], row[1]) for row in rows]
+    return _counted(store, tenant_id, jobs, rows)
 
 
 async def enqueue_together(store: Store, tenant_id: int, jobs: Sequence[NewJob]) -> list[tuple[UUID, bool]]:
     """Up to 10,000 jobs in one transaction, all or none."""
-    return [(row[0], row[1]) for row in await store.fetch(TOGETHER, tenant_id, *columns(jobs))]
+    return _counted(store, tenant_id, jobs, await store.fetch(TOGETHER, tenant_id, *columns(jobs)))
+
+
+def _counted(store: Store, tenant_id: int, jobs: Sequence[NewJob], rows: Sequence[asyncpg.Record]) -> list[tuple[UUID, bool]]:
+    store.counts.some_enqueued(tenant_id, jobs, [row[1] for row in rows])
+    return [(row[0], row[1]) for row in rows]
 
 
 def columns(jobs: Sequence[NewJob]) -> list[Sequence[object]]:

@@ -23,7 +23,7 @@ class Bound(Store):
 
     def __init__(self, store: Store, conn: asyncpg.Connection) -> None:
         self.pool, self.schema, self.settings, self.sql = store.pool, store.schema, store.settings, store.sql
-        self.conn = conn
+        self.conn, self.counts = conn, store.counts
         self._turn = asyncio.Lock()
 
     @asynccontextmanager

@@ -80,6 +80,8 @@ async def copy(store: Store, tenant_id: int, jobs: Iterable[NewJob], *, look_ahe
         read += source
         for start in range(0, len(read), 1000):
             await enqueue.jobs(store, tenant_id, read[start : start + 1000])
+    else:
+        store.counts.enqueued(tenant_id, read)
     finally:
         if ahead is not None:
             ahead.cancel()

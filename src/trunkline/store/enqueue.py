@@ -38,6 +38,8 @@ async def one(store: Store, tenant_id: int, job: NewJob) -> None:
         await store.fetch_held(ONE, tenant_id, job.id, job.kind, job.queue, job.priority, job.payload, None)
     except asyncpg.UniqueViolationError:
         await jobs(store, tenant_id, [job])
+    else:
+        store.counts.enqueued(tenant_id, [job])
 
 
 async def plain(store: Store, tenant_id: int, new: Sequence[NewJob]) -> None:
@@ -47,11 +49,15 @@ async def plain(store: Store, tenant_id: int, new: Sequence[NewJob]) -> None:
         await store.fetch(PLAIN, tenant_id, columns[0], columns[1], columns[2], columns[3], columns[4], None)
     except asyncpg.UniqueViolationError:
         await jobs(store, tenant_id, new)
+    else:
+        store.counts.enqueued(tenant_id, new)
 
 
 async def jobs(store: Store, tenant_id: int, new: Sequence[NewJob]) -> list[tuple[UUID, bool]]:
     """Insert any jobs; (id, created) of each, where id is the holder's if a key was already held."""
-    return [(row[0], row[1]) for row in await store.fetch(JOBS, tenant_id, *arguments(new))]
+    done = [(row[0], row[1]) for row in await store.fetch(JOBS, tenant_id, *arguments(new))]
+    store.counts.some_enqueued(tenant_id, new, [is_new for _, is_new in done])
+    return done
 
 
 def arguments(jobs: Sequence[NewJob]) -> list[Sequence[object]]:

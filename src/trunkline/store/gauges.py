@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from trunkline.store import history
+from trunkline.store import alerts, history
 from trunkline.store.history import Storage
 from trunkline.store.pool import Store
 
@@ -35,6 +35,7 @@ REST = f"""select t.name, q.name, x.state, x.count from (
 LIMITERS = """select count(*) filter (where l.running > l.promised), count(*) filter (where l.blocked_until > trunkline.now()),
        count(*) filter (where l.paused_at is not null), (select count(*) from trunkline.waiting_lines())
   from (select * from trunkline.limiter limit 100000) as l"""
+PROCESSES = "select count(*) from trunkline.session as s where s.dead_at is null and s.expires_at > trunkline.now()"
 
 
 class QueueJobs(NamedTuple):
@@ -71,6 +72,8 @@ class Look:
     waited: tuple[Waited, ...]
     limiters: Limiters
     storage: Storage
+    alerts: dict[str, int]
+    processes: int
 
 
 async def look(store: Store) -> Look:
@@ -84,4 +87,6 @@ async def look(store: Store) -> Look:
         waited=tuple(Waited(row[0], row[1], max(row[3], 0.0)) for row in ready),
         limiters=Limiters(*limiters),
         storage=await history.storage(store),
+        alerts=await alerts.active(store),
+        processes=await store.fetchval(PROCESSES),
     )

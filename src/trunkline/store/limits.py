@@ -21,6 +21,8 @@ SET_LIMIT = "select trunkline.set_limit($1, $2, $3, $4, $5, $6, $7)"
 COUNT_RUNNING = "select trunkline.count_running($1, $2)"
 REMOVE_LIMIT = "select trunkline.remove_limit($1, $2, $3)"
 BLOCK_KEY = "select trunkline.block_key($1, $2, trunkline.now() + make_interval(secs => $3::float8))"
+TAKE_PERMIT = "select trunkline.take_permit($1, $2, $3, $4)"
+SHUT_KEY = "select trunkline.shut_key($1, $2, $3)"
 PAUSE_LIMIT = "select trunkline.pause_limit($1, $2, $3, $4)"
 SET_QUOTA = "select trunkline.set_quota($1, $2, $3, $4, $5)"
 QUOTA = "select queued, 1000000.0::float8 / every_us, burst from trunkline.quota where tenant_id = $1"
@@ -100,6 +102,20 @@ async def remove_limit(store: Store, tenant_id: int, scope: Scope, name: str) ->
 async def block_key(store: Store, tenant_id: int, key: str, seconds: float | None) -> None:
     """Start nothing with this limit key for so long, by the database's clock; None: open it."""
     await store.fetch(BLOCK_KEY, tenant_id, key, seconds)
+
+
+async def take_permit(store: Store, tenant_id: int, key: str, *, rate: float, burst: int) -> float:
+    """Take one permit of the key's rate. 0: taken; else the seconds to wait before asking again; infinite: the key is paused.
+
+    Args:
+        rate: permits a second, and `burst` more at once, where nobody set bounds for the key.
+    """
+    return float(await store.fetchval(TAKE_PERMIT, tenant_id, key, rate, burst))
+
+
+async def shut_key(store: Store, tenant_id: int, key: str, seconds: float) -> None:
+    """As `block_key`, but never shorter than the key is blocked already."""
+    await store.fetch(SHUT_KEY, tenant_id, key, seconds)
 
 
 async def pause(store: Store, tenant_id: int, scope: Scope, name: str | None, paused: bool) -> bool:

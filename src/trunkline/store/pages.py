@@ -328,7 +328,14 @@ QUEUES = f"""select q.name, q.paused_at, {", ".join(_LINE.format(table=table, mo
 _ALL = "(select count(*) from (select from trunkline.{table} where tenant_id = $1 limit {most}) as c)"
 HEALTH = f"""select {_ALL.format(table="ready", most=MOST)} + {_ALL.format(table="deferred", most=MOST)}, {_ALL.format(table="lease", most=MOST)},
        (select count(*) from (select from trunkline.outcome where tenant_id = $1 and state = 2 limit {MOST}) as c),
-       count(*), count(*) filter (where l.state = 2), max(l.finished_at)
+       count(*), count(*) filter (where l.state = 2), max(l.finished_at),
+       (select max(extract(epoch from clock_timestamp())::float8 - f.ord::float8 / 4096 / 1000000 - 1735689600)
+          from (select * from trunkline.queue where tenant_id = $1 and paused_at is null and gates & 2 = 0 limit 1000) as q
+         cross join lateral unnest(q.priorities) as p (priority)
+         cross join lateral (select r.ord from trunkline.ready as r where r.tenant_id = $1 and r.queue_id = q.queue_id and r.priority = p.priority
+                              order by r.ord limit 1) as f),
+       (select count(*) from trunkline.alert where tenant_id = $1 and resolved_at is null),
+       (select count(*) from trunkline.alert where tenant_id = $1 and resolved_at is null and name = 'stalled')
   from (select o.state, o.finished_at from trunkline.outcome as o where o.tenant_id = $1 order by o.job_id desc limit 100) as l"""
 
 
@@ -343,7 +350,8 @@ class QueueRow(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """Counts of a tenant, up to MOST; `recent`: the newest 100 jobs that ended."""
+    """Counts of a tenant, up to MOST; `recent`: the newest 100 jobs that ended. `waited_s`: how long the first job of a queue that is not
+    paused has stood in line; None: there is none. `alerts`: that are raised, `stalled` of them because nothing starts or ends."""
 
     queued: int
     active: int
@@ -351,6 +359,9 @@ class Standing(NamedTuple):
     recent: int
     recently_failed: int
     last_ended_at: datetime | None
+    waited_s: float | None
+    alerts: int
+    stalled: int
 
 
 async def queues(reader: Reader, tenant_id: int) -> list[QueueRow]:

@@ -19,6 +19,7 @@ import asyncpg
 
 from trunkline import sql
 from trunkline.errors import Unavailable
+from trunkline.observe.counts import ProcessCounts
 from trunkline.settings import Settings, mask_url
 from trunkline.store.held import Held
 from trunkline.store.reaching import advice
@@ -42,6 +43,7 @@ class Store:
         self._kept = kept
         self.schema = schema
         self.settings = settings
+        self.counts = ProcessCounts()
         self._held = Held(lambda: self._take(pool), lambda conn: _give_back(pool, conn))
         self.acts = asyncio.Semaphore(max(settings.pool_max // 2, 1))  # who holds a connection and may need a second one (store.bound)
         self.sql = cache(lambda text: sql.render(text, schema))  # texts are constants of our modules: bounded

@@ -23,7 +23,10 @@ PRUNE = "select trunkline.prune_schedules($1, $2)"
 RUN = "select id, created from trunkline.run_schedule($1, $2)"
 DUE = "select * from trunkline.due_schedules($1)"
 PLAN = "select trunkline.plan_schedule($1, $2, $3, $4, $5)"
-FIRE = "select trunkline.fire($1, $2, $3, $4, $5)"
+# What it fires is read beside it, for the count of jobs that this process put in.
+FIRE = """select trunkline.fire($1, $2, $3, $4, $5) as made, coalesce(s.kind, t.kind) as kind, coalesce(s.options ->> 'queue', t.options ->> 'queue') as queue
+  from trunkline.schedule as s left join trunkline.template as t on t.tenant_id = s.tenant_id and t.name = s.template
+ where s.tenant_id = $1 and s.schedule_id = $2"""
 NOW = "select trunkline.now()"
 _COLUMNS = """select name, kind, template, payload, options, cron, every_s, run_at, starts_at, time_zone, missed, missed_limit, state,
        next_run_at, last_run_at, paused_at, error, declared_by_code, revision, created_at, updated_at
@@ -128,8 +131,12 @@ async def plan(store: Store, one: Due, next_run_at: datetime | None, error: str 
 
 async def fire(store: Store, one: Due, due_ats: Sequence[datetime], next_run_at: datetime | None) -> int | None:
     """One job for each due time that has none, and move on; how many jobs are new, None: it changed meanwhile."""
-    made = await store.fetchval(FIRE, one.tenant_id, one.schedule_id, one.revision, due_ats, next_run_at)
-    return None if made is None else int(made)
+    row = await store.fetchrow(FIRE, one.tenant_id, one.schedule_id, one.revision, due_ats, next_run_at)
+    if row is None or row["made"] is None:
+        return None
+    if row["made"] and row["kind"] is not None:
+        store.counts.fired(one.tenant_id, row["kind"], row["queue"] or row["kind"], row["made"])
+    return int(row["made"])
 
 
 async def now(store: Store) -> datetime:

@@ -57,6 +57,7 @@ class JobOptions(Struct, rename="camel", frozen=True, omit_defaults=True):
         start_after: seconds from now, or an ISO 8601 time.
         expire_in: how long one attempt may take: seconds, or "15 minutes".
         user_id: whose job it is; for scope `admin`.
+        traceparent: the W3C trace context that it belongs to.
     """
 
     id: UUID | None = None
@@ -71,6 +72,7 @@ class JobOptions(Struct, rename="camel", frozen=True, omit_defaults=True):
     dead_letter: Name | None = None
     depends_on: Annotated[list[UUID], Meta(max_length=1000)] | None = None
     user_id: Key | None = None
+    traceparent: Annotated[str, Meta(max_length=100)] | None = None
 
 
 class ScheduleOptions(JobOptions, frozen=True):

@@ -12,6 +12,7 @@ from typing import Any
 
 from trunkline.errors import InvalidInput
 from trunkline.model import kind_name
+from trunkline.model.trace import checked
 from trunkline.wire.calls import JobOptions
 
 _UNITS_S = {"s": 1, "sec": 1, "second": 1, "m": 60, "min": 60, "minute": 60, "h": 3600, "hr": 3600, "hour": 3600, "d": 86400, "day": 86400}
@@ -39,6 +40,7 @@ def job_options(options: JobOptions | None) -> dict[str, Any]:
         "dead_letter": None if options.dead_letter is None else kind_name(options.dead_letter),
         "depends_on": [str(parent) for parent in options.depends_on] if options.depends_on else None,
         "user_id": options.user_id,
+        "traceparent": checked(options.traceparent),
         **_start(options.start_after),
     }
     return {name: value for name, value in given.items() if value is not None}

@@ -26,8 +26,9 @@ class ClientReady(Push, frozen=True, kw_only=True):
     customer_id: str
 
 
-class WorkRequest(Push, frozen=True, kw_only=True):
-    """A job for this worker. `name` is spelled as the worker registered it; at `expires_at` it is taken away."""
+class WorkRequest(Push, frozen=True, kw_only=True, omit_defaults=True):
+    """A job for this worker. `name` is spelled as the worker registered it; at `expires_at` it is taken away. `traceparent`: the W3C trace
+    context that it was sent in, where it was."""
 
     event = "work_request"
     id: UUID
@@ -39,6 +40,7 @@ class WorkRequest(Push, frozen=True, kw_only=True):
     created_at: datetime
     attempt: int
     expires_at: datetime
+    traceparent: str | None = None
 
 
 class CancelRequest(Push, frozen=True, kw_only=True):

@@ -95,6 +95,7 @@ async def _checks(store: Store) -> list[Finding]:
         queue.processes,
         server.room,
         queue.waiting,
+        queue.raised,
         queue.schedules,
     )
     for check in checks:

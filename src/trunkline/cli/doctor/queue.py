@@ -13,7 +13,7 @@ from trunkline.cli import show
 from trunkline.cli.doctor.finding import Finding, judged
 from trunkline.cli.reach import listed
 from trunkline.errors import NotAllowed, SchemaOutdated
-from trunkline.store import Store, batches, inspect, lines
+from trunkline.store import Store, alerts, batches, inspect, lines
 from trunkline.store import migrate as migrations
 from trunkline.store import schedules as kept_schedules
 from trunkline.store.inspect import MOST, SessionHealth, TableHealth
@@ -121,6 +121,14 @@ def processes_of(sessions: Sequence[SessionHealth], *, has_ready: bool) -> Findi
     who = listed([session.name for session in stranded], 3)
     advice = "They are offered again within 10 s." if alive else "Start a worker: it offers them again within 10 s."
     return Finding("processes", "warn", f"{value}; {show.count(jobs, 'job')} held by processes that went away: {who}", advice)
+
+
+async def raised(store: Store) -> list[Finding]:
+    """Alerts."""
+    found = await alerts.alerts(store, None, only_active=True)
+    said = ["/".join(filter(None, (row.tenant, row.subject))) for row in found]
+    value = listed([f"{row.name} {subject}" for row, subject in zip(found, said, strict=True)], 5)
+    return [judged("alerts", value, warn="See what each says: trunkline alerts" if found else "")]
 
 
 async def waiting(store: Store) -> list[Finding]:

@@ -21,6 +21,7 @@ from engineio import packet
 from trunkline.gateway.addresses import Addresses
 from trunkline.gateway.refuse import refuse
 from trunkline.gateway.socketio.sockets import PROTOCOL, SILENT, Socket
+from trunkline.observe.counts import Sockets
 
 HELLO_WITHIN_S = 10.0
 PULSE_S = 0.25
@@ -37,6 +38,7 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]
         self._async: dict[str, Any] = {**self._async, "websocket": Upgraded}
         self._addresses = addresses
         self.heard, self.left = heard, left
+        self.counts = Sockets()
         self.hello_within_s = HELLO_WITHIN_S
         self._pulse: asyncio.Task[None] | None = None
 

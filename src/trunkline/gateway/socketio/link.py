@@ -30,6 +30,10 @@ class Session(Protocol):
         """End the session once what waits is sent."""
         ...
 
+    def failed(self, reason: str) -> None:
+        """Count that it did not go well."""
+        ...
+
 
 class Dialect(Protocol):
     """The calls and events of one namespace."""
@@ -80,6 +84,7 @@ class Link:
 
     def refuse(self, sentence: str, code: str) -> None:
         """Do not let it in; a stock client hears `connect_error` and does not come back by itself."""
+        self.socket.failed("refused")
         self.post(packets.control(packets.CONNECT_ERROR, self.namespace, {"message": sentence, "data": {"code": code}}))
         self.end()
 

@@ -30,6 +30,7 @@ MOST_POLLED = 16  # packets of one answer: python-engineio's own client takes no
 BODY_WITHIN_S = 10.0
 END_WITHIN_S = 3.0  # after the goodbye
 LEFT, PROTOCOL, TOO_SLOW, SILENT = 1000, 1002, 1013, 4408
+BAD_ENDS = {PROTOCOL: "protocol", 1011: "broken", TOO_SLOW: "slow", SILENT: "silent"}  # close code -> the reason that is counted
 Ended = Callable[[int, str], None]
 
 
@@ -53,6 +54,7 @@ class Socket(AsyncSocket):  # type: ignore[misc]
         self._turns = asyncio.Semaphore(MOST_CALLS)
         self._polls = self._posts = False
         self.is_over = False
+        server.counts.open += 1
 
     @property
     def closed(self) -> bool:
@@ -70,6 +72,7 @@ class Socket(AsyncSocket):  # type: ignore[misc]
         if self.is_over:
             return
         queue = self.queue
+        self.server.counts.sent += isinstance(parcel, Parcel)
         if (
             queue.is_awaited
             and self.upgraded
@@ -212,8 +215,14 @@ class Socket(AsyncSocket):  # type: ignore[misc]
     def leave(self, code: int, said: str, reason: str | None = None) -> None:
         """End the session once what waits is sent: a WebSocket with this code, which a stock client answers by coming back."""
         if not self.is_over:
+            if (reason_counted := BAD_ENDS.get(code)) is not None:
+                self.failed(reason_counted)
             self.goodbye = (code, said)
             self._close(reason or self.server.reason.SERVER_DISCONNECT, says_so=True)
+
+    def failed(self, reason: str) -> None:
+        """Count that it did not go well; see observe.counts.Sockets."""
+        self.server.counts.errors[reason] += 1
 
     async def close(self, wait: bool = True, abort: bool = False, reason: str | None = None) -> None:
         """As the library says it. Nobody waits. Twice is once."""
@@ -227,6 +236,7 @@ class Socket(AsyncSocket):  # type: ignore[misc]
         if says_so and not self.upgraded:  # a WebSocket has its own goodbye
             self.queue.put_nowait(packet.Packet(packet.CLOSE))
         self.is_over = True
+        self.server.counts.open -= 1
         self.queue.put_nowait(None)
         self.visit.leave()
         self.over_at = time.monotonic() + END_WITHIN_S  # a WebSocket that is just taking over brings the goodbye

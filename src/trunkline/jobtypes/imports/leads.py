@@ -15,8 +15,8 @@ from sqlalchemy import Connection as Session
 from sqlalchemy import Table, func, select, update
 from sqlalchemy.exc import DataError, IntegrityError
 
-from trunkline.jobtypes.imports.landing import Refused, Values, reason
 from trunkline.jobtypes.imports.run import Work
+from trunkline.jobtypes.imports.target import Refused, Values, reason
 
 
 class Leads:

@@ -23,8 +23,9 @@ from trunkline.connections.failures import refused as translated
 from trunkline.jobtypes.files import sha256_of
 from trunkline.jobtypes.formats import CsvWriter, Sink
 from trunkline.jobtypes.imports import values
-from trunkline.jobtypes.imports.landing import Landing, Mode, Position, Prepare, Refused
+from trunkline.jobtypes.imports.landing import Landing, Position, Prepare
 from trunkline.jobtypes.imports.sources import Format, Row, Source, opened
+from trunkline.jobtypes.imports.target import Mode, Refused
 from trunkline.jobtypes.schema.bridge import Bridge
 from trunkline.model import Fail
 

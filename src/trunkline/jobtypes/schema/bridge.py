@@ -4,14 +4,14 @@ Always true: `job.progress` runs on the loop and never in the thread; the thread
 run ahead of the loop; once the job is cancelled, by flag or by its task, the next `report` raises `Stopped` there.
 The thread is a daemon and not one of the loop's pool: a server that hangs holds up neither the process's exit nor the
 name lookups that share the pool; the reader's own timeouts end it.
-Called by: schema_rebuild, data_export, imports, backup_connection.
+Called by: schema_rebuild, data_export, imports, backup_connection, crm.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from trunkline.connections.aside import in_thread
@@ -21,6 +21,7 @@ T = TypeVar("T")
 
 # A report that the loop has not taken after this long means that the loop is gone; seconds.
 LOOP_IS_GONE_S = 60.0
+ASK_AGAIN_S = 1.0  # how often a thread that waits for the loop looks whether its job is over
 
 
 class Stopped(Exception):
@@ -50,6 +51,28 @@ class Bridge:
         """Write the job's checkpoint from the thread; durable when this returns. Raises as `report`."""
         self.check()
         asyncio.run_coroutine_threadsafe(self._job.checkpoint(value), self._loop).result(LOOP_IS_GONE_S)
+
+    def ask(self, asking: Coroutine[Any, Any, T]) -> T:
+        """The answer of a coroutine that runs on the loop, in the thread; it ends by itself, so there is no limit here.
+
+        Raises:
+            Stopped: The job was cancelled meanwhile. Else what the coroutine raised.
+        """
+        try:
+            self.check()
+        except Stopped:
+            asking.close()
+            raise
+        asked = asyncio.run_coroutine_threadsafe(asking, self._loop)
+        while True:
+            try:
+                return asked.result(ASK_AGAIN_S)
+            except TimeoutError:
+                if asked.done():
+                    return asked.result()  # it came at this moment, or raises a TimeoutError of its own
+                if self._stopped.is_set():
+                    asked.cancel()
+                    raise Stopped from None
 
     def check(self) -> None:
         """Raise `Stopped` when the job is cancelled; cheap, callable anywhere."""

@@ -10,6 +10,8 @@ from typing import Literal
 
 import msgspec
 
+from trunkline.connections.registry import Dialect
+
 Types = dict[str, dict[str, str]]  # table -> column -> the database's own words for its type
 Schemas = tuple[list[str], list[str]]  # names of those that can be read, and of those the user may not use; sorted
 TableKind = Literal["table", "view", "materializedView"]
@@ -81,7 +83,7 @@ class Table(Part, frozen=True):
 class Reading(Part, frozen=True):
     """Everything one run found."""
 
-    dialect: Literal["postgresql", "mysql", "sqlite"]
+    dialect: Dialect
     schemas: tuple[str, ...]
     tables: tuple[Table, ...]
     hidden_schemas: tuple[str, ...] = ()  # there, but the user may not use them, so their tables are not among `tables`

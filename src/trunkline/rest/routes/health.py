@@ -23,7 +23,10 @@ def add(api: Api, router: APIRouter) -> None:
 
     @router.get("/health/jobs", tags=["health"], **describe(answers.JobsHealth, example=HEALTH))
     async def jobs_health(request: Request) -> Response:
-        """How the tenant's jobs do; each count stops at 10,000 or so. `lastProcessedAt`: the latest end among the newest 100."""
+        """How the tenant's jobs do; each count stops at 10,000 or so. `lastProcessedAt`: the latest end among the newest 100.
+
+        `degraded`: over a tenth of the last 100 failed, or an alert is raised. `unhealthy`: jobs wait for 30 s and none runs, or a queue is stalled.
+        """
         asked = asked_of(request)
         found = await api.services.records.health(asked.tenant_id)
         return json_answer(

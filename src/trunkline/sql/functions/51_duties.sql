@@ -132,10 +132,15 @@ end $$;
 -- transaction holds) is a warning in the server's log, and does not keep the others waiting.
 create or replace function trunkline.offer_again(p_tenant_id bigint, p_job_ids uuid[], p_attempts integer[], p_endings text[]) returns integer
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  v_job_ids uuid[];
+  v_nexts text[];
 begin
-  return (select count(*) from trunkline.settle(p_tenant_id, p_job_ids, p_attempts, p_endings,
+  select array_agg(s.job_id), array_agg(s.next) into v_job_ids, v_nexts from trunkline.settle(p_tenant_id, p_job_ids, p_attempts, p_endings,
     array(select json_build_object('type', e, 'message', case e when 'lost' then 'the worker went away' when 'timed_out' then 'the deadline passed' else 'cancelled' end)
-            from unnest(p_endings) as e), null));
+            from unnest(p_endings) as e), null) as s;
+  perform trunkline.note_rescued(p_tenant_id, v_job_ids, v_nexts);
+  return coalesce(cardinality(v_job_ids), 0);
 exception when others then
   raise warning 'trunkline rescue: tenant %: % (%)', p_tenant_id, sqlerrm, sqlstate;
   return 0;
