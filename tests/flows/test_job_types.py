@@ -20,6 +20,7 @@ import pytest
 import pytest_asyncio
 import socketio
 
+from tests.jobtypes.portal import TABLE, Portal
 from tests.jobtypes.provider import Provider, chunks
 from tests.support.until import until
 from trunkline import Trunkline
@@ -31,7 +32,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 SECRET, KEY = "s" * 40, "A" * 43 + "="
 SHOP = """
 create table lead (id int primary key, name text not null, email text unique, phone text);
-insert into lead values (1, 'Ann', 'ann@shop.example', null), (2, 'Bob', null, '+4930123456')"""
+insert into lead values (1, 'Ann', 'ann@shop.example', null), (2, 'Bob', null, '+4930123456');"""
 GOODS = "id,name,email\n10,Cyd,cyd@shop.example\neleven,Dan,\n12,Eve,\n"
 LEADS = "id,name,email\n20,Fay,FAY@shop.example\n21,Gus,ann@shop.example\n"
 
@@ -48,12 +49,13 @@ class Shop(NamedTuple):
     """What payloads are made of: a registered database, and files that were brought."""
 
     connection: str
+    portal: str
     goods: str
     leads: str
 
 
 CASES = {
-    "schema-rebuild": Case(lambda shop: {"connectionId": shop.connection}, {"changed": True, "totalTables": 1}),
+    "schema-rebuild": Case(lambda shop: {"connectionId": shop.connection}, {"changed": True, "totalTables": 2}),
     "data-export": Case(
         lambda shop: {"connectionId": shop.connection, "sql": "select id, name from lead where id < 3 order by id"},
         {"rows": 2, "columns": ["id", "name"]},
@@ -70,11 +72,14 @@ CASES = {
     ),
     "backup-connection": Case(lambda shop: {"connectionId": shop.connection, "tool": "own"}, {"tool": "own"}, {"file": b"--"}),
     "analytics-report": Case(lambda shop: {"days": 2}, {}, {"file": b"<!doctype html>", "csv": b"tenant,day,kind,"}),
+    "crm-sync": Case(
+        lambda shop: {"connectionId": shop.portal, "targetId": shop.connection, "entity": "deal", "table": "deal"},
+        {"seen": 3, "written": 3},
+    ),
     "ai-generation": Case(
         lambda shop: {"text": "Say hello."}, {"text": "Hello you", "usage": {"promptTokens": 7, "completionTokens": 3, "totalTokens": 10}}
     ),
 }
-ELSEWHERE = {"crm-sync"}  # followed the whole way in a test of its own
 
 
 def bearer(name: str, **claims: Any) -> dict[str, str]:
@@ -93,6 +98,15 @@ def provider() -> Iterator[Provider]:
         yield provider
 
 
+@pytest.fixture(scope="module")
+def portal() -> Iterator[Portal]:
+    """A CRM with three deals."""
+    with Portal() as portal:
+        for n in range(1, 4):
+            portal.put(n, second=n)
+        yield portal
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def urls(trunkline_server_url: str, trunkline_template: str) -> AsyncIterator[tuple[str, str]]:
     """A migrated database, and a shop's on the same server."""
@@ -100,7 +114,7 @@ async def urls(trunkline_server_url: str, trunkline_template: str) -> AsyncItera
     made = await create_database(trunkline_server_url, name, template=trunkline_template)
     other = await create_database(trunkline_server_url, shop)
     conn = await asyncpg.connect(other)
-    await conn.execute(SHOP)
+    await conn.execute(SHOP + TABLE)
     await conn.close()
     yield made, other
     for each in (name, shop):
@@ -119,7 +133,7 @@ async def base(urls: tuple[str, str], provider: Provider, tmp_path_factory: pyte
         jwt_secret=SECRET,
         jwt_default_tenant="default",
         encryption_keys=KEY,
-        connection_hosts=socket,
+        connection_hosts=f"{socket},127.0.0.1",
         files_dir=str(tmp_path_factory.mktemp("files")),
         **ai,
     )
@@ -138,13 +152,15 @@ async def client(base: str) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def shop(client: httpx.AsyncClient, urls: tuple[str, str]) -> Shop:
-    """A database that an administrator registered, and a user's files."""
-    made = await client.post("/api/connections", json={"name": "shop", "url": urls[1]}, headers=bearer("boss", scope="admin"))
-    assert 201 == made.status_code, made.text
+async def shop(client: httpx.AsyncClient, urls: tuple[str, str], portal: Portal) -> Shop:
+    """A database and a CRM that an administrator registered, and a user's files."""
+    boss = bearer("boss", scope="admin")
+    wanted = {"shop": urls[1], "crm": portal.url}
+    made = [await client.post("/api/connections", json={"name": name, "url": url}, headers=boss) for name, url in wanted.items()]
+    assert [201, 201] == [one.status_code for one in made], [one.text for one in made]
     files = [await client.post("/api/files", content=text, headers={"Content-Type": "text/csv"}) for text in (GOODS, LEADS)]
     assert [201, 201] == [one.status_code for one in files], files[0].text
-    return Shop(made.json()["id"], *(one.json()["file"] for one in files))
+    return Shop(*(one.json()["id"] for one in made), *(one.json()["file"] for one in files))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -191,7 +207,7 @@ async def test_no_job_type_is_forgotten():
     """Each has its line above."""
     kinds = {register.__module__.rpartition(".")[2].replace("_", "-") for register in BUILT_IN}
 
-    assert set(CASES) == kinds - ELSEWHERE
+    assert set(CASES) == kinds
 
 
 async def test_an_administrator_s_rebuild_is_read_by_the_api(client, shop):
