@@ -38,7 +38,8 @@ from trunkline.store import Signals, Store, privacy, tenants, work
 from trunkline.store.sessions import lease_of
 from trunkline.store.work import Settled
 
-LINES_EVERY_S = 2.0  # how soon a queue of a new tenant is noticed by handlers that serve all
+LINES_EVERY_S = 2.0  # how soon a queue of a new tenant is noticed by handlers that serve all, where nobody tells of it
+LINES_APART_S = 0.02  # many new ones are one look
 AGAIN_AFTER_S = 0.5  # a loop that failed is run again
 log = structlog.get_logger("trunkline.worker")
 
@@ -98,6 +99,7 @@ class Worker:
         self._fetcher = Fetcher(
             store, heart, self._runner, self._acker, self._reporter, registry, concurrency=concurrency, default_tenant=default_tenant
         )
+        self._new_lines = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._unsubscribe: list[Any] = []
         self._stopped: Stopped | None = None
@@ -201,6 +203,8 @@ class Worker:
                 self.cancel_requested([lease] if (lease := lease_of(arguments[1:])) is not None else [])
         elif word == "due":
             self._heart.tick_in(float(arguments[0]))
+        elif word == "lines":
+            self._new_lines.set()
         else:
             self._fetcher.heard(word, arguments)
 
@@ -244,7 +248,11 @@ class Worker:
 
     async def _follow_tenants(self) -> None:
         while True:
-            await asyncio.sleep(LINES_EVERY_S)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LINES_EVERY_S):
+                    await self._new_lines.wait()
+            self._new_lines.clear()
+            await asyncio.sleep(LINES_APART_S)
             try:
                 await self._open_shared_lines()
             except TrunklineError as error:
