@@ -19,6 +19,7 @@ from uuid import UUID
 
 import structlog
 
+from trunkline.engine.company import Company
 from trunkline.engine.context import Job
 from trunkline.engine.faults import fault_of
 from trunkline.errors import TimedOut, Unavailable, Unflushed
@@ -60,9 +61,10 @@ class Acker:
     """Buffers and flushes reports. `on_done(job, what, settled)` hears of each: completed, lost, or what settle made of it; where
     `on_completed` is given, that hears of the completed ones of a flush instead."""
 
-    def __init__(self, store: Store, on_done: Done, on_completed: Completed | None = None) -> None:
+    def __init__(self, store: Store, on_done: Done, on_completed: Completed | None = None, company: Company | None = None) -> None:
         self._store = store
         self._on_done, self._on_completed = on_done, on_completed
+        self._company = Company() if company is None else company
         self._buffers: dict[int, _Buffer] = {}
         self._flushes: set[asyncio.Task[None]] = set()
         self._aside: dict[asyncio.Task[None], list[Report]] = {}
@@ -129,7 +131,8 @@ class Acker:
         """Everything one tenant has, also what comes meanwhile."""
         try:
             while buffer.waiting:
-                buffer.under_way, buffer.waiting = buffer.waiting[:MAX_FLUSH], buffer.waiting[MAX_FLUSH:]
+                most = self._company.most(MAX_FLUSH)
+                buffer.under_way, buffer.waiting = buffer.waiting[:most], buffer.waiting[most:]
                 if done := [report for report in buffer.under_way if report.ending is None]:
                     await self._write(self._write_completions, tenant_id, done)
                 if len(done) < len(buffer.under_way):

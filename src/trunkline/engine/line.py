@@ -39,6 +39,7 @@ class Line:
     covered_due_at: float = 0.0  # monotonic seconds
     turn: int = 0  # number of its last claim among all of this process
     busy_until: float = float("-inf")  # monotonic; jobs came lately, so it is looked at without being told
+    _is_told: bool = False  # of work, since a claim is under way: its answer may know nothing of it
     _rewound: int | None = None  # a place that came back while a claim is under way: its answer must not move the marks past it
     _looks: int = 0
     _looks_since: float = 0.0
@@ -49,6 +50,10 @@ class Line:
         self.covered_floor = 0
         self.covered_due_at = 0.0
         self.has_work = True
+
+    def told(self) -> None:
+        """Somebody says that there is work."""
+        self.has_work = self._is_told = True
 
     def rewind(self, ord: int) -> None:
         """A job came back to place `ord`, behind the marks."""
@@ -70,7 +75,7 @@ class Line:
 
     def start(self, now: float) -> tuple[bool, int, dict[int, int]]:
         """(whether this is a covering scan, floor, marks) of a claim at monotonic time `now`."""
-        self._rewound = None
+        self._rewound, self._is_told = None, False
         if now >= self.covered_due_at:
             return True, self.covered_floor, dict(self.covered)
         return False, self.reached_floor, dict(self.reached)
@@ -87,7 +92,7 @@ class Line:
 
     def _move(self, jobs: Sequence[Claimed], *, limit: int, covering: bool, safe: int, began_ord: int, now: float, took_s: float) -> None:
         if len(jobs) < limit:
-            self.has_work = False
+            self.has_work = self._is_told
             self.reached.clear()
             self.reached_floor = max(began_ord - DISORDER_ORD, 0)
             if covering:

@@ -83,6 +83,8 @@ class Desk(Protocol):
 class RemoteFetcher(Fetcher):
     """Claims for each line what its workers have room for."""
 
+    shares_slots = False
+
     def __init__(self, store: Store, heart: Heart, desk: Desk, acker: Acker, reporter: Reporter) -> None:
         # A desk knows `finished` and `fences`, all that is asked of a runner besides what is overridden here.
         super().__init__(store, heart, cast(Any, desk), acker, reporter, Registry(), concurrency=0, default_tenant=0)

@@ -18,6 +18,7 @@ import structlog
 
 from trunkline.engine.acker import Acker
 from trunkline.engine.collector import seldom
+from trunkline.engine.company import Company
 from trunkline.engine.context import Job
 from trunkline.engine.fetcher import Fetcher
 from trunkline.engine.handlers import Registry
@@ -76,7 +77,12 @@ class Worker:
         _check_keys(registry, sealing)
         self._told = Told(hooks.observers) if hooks.observers else None
         self._reporter = Reporter(store, sealing)
-        self._acker = Acker(store, self._done, self._completed) if self._told is None else Acker(store, self._done_and_told)
+        company = Company()
+        self._acker = (
+            Acker(store, self._done, self._completed, company)
+            if self._told is None
+            else Acker(store, self._done_and_told, company=company)
+        )
         self._pools = Pools(threads=min(concurrency, 256), processes=min(concurrency, os.cpu_count() or 1))
         self._runner = Runner(
             store,
@@ -88,9 +94,18 @@ class Worker:
             may_start=lambda: heart.trusted,
             middleware=hooks.middleware,
             told=self._told,
+            company=company,
         )
         self._fetcher = Fetcher(
-            store, heart, self._runner, self._acker, self._reporter, registry, concurrency=concurrency, default_tenant=default_tenant
+            store,
+            heart,
+            self._runner,
+            self._acker,
+            self._reporter,
+            registry,
+            concurrency=concurrency,
+            default_tenant=default_tenant,
+            company=company,
         )
         self._tasks: list[asyncio.Task[None]] = []
         self._unsubscribe: list[Any] = []

@@ -1,0 +1,40 @@
+"""Whether a worker's jobs are of one tenant or of several just now.
+
+What one tenant alone would have done in large pieces (a chunk of jobs without a turn of the event loop, a claim, a flush of reports) is
+done in small ones while others are there: each of them waits for the piece that is under way, on the loop and on the server's disk.
+Always true: a worker of one tenant is never in company.
+Called by: engine.fetcher (tells), engine.runner and engine.acker (ask).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+STAYS_S = 2.0  # a tenant whose jobs were here counts as being here
+MOST = 100  # jobs of one statement: past this, what others wait for it grows faster than what it saves
+
+
+class Company:
+    """Who was here lately."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._last = 0  # tenant ids begin at 1
+        self._until = float("-inf")  # monotonic
+
+    def came(self, tenant_id: int) -> None:
+        """Jobs of this tenant were claimed, or it has some."""
+        if tenant_id != self._last:
+            if self._last:
+                self._until = self._clock() + STAYS_S
+            self._last = tenant_id
+
+    @property
+    def is_here(self) -> bool:
+        """Whether jobs of several tenants came lately."""
+        return self._until > self._clock()
+
+    def most(self, alone: int) -> int:
+        """How many jobs one statement takes, where a tenant that is alone gets `alone`."""
+        return min(alone, MOST) if self.is_here else alone
