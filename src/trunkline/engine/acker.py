@@ -11,6 +11,7 @@ Called by: engine.runner, engine.fetcher. Calls: store.work.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from itertools import chain
@@ -57,14 +58,26 @@ Completed = Callable[[list[Job]], None]
 Write = Callable[[int, list[Report]], Awaitable[None]]
 
 
+def _nothing() -> None:
+    """Nobody waits for room."""
+
+
 class Acker:
     """Buffers and flushes reports. `on_done(job, what, settled)` hears of each: completed, lost, or what settle made of it; where
-    `on_completed` is given, that hears of the completed ones of a flush instead."""
+    `on_completed` is given, that hears of the completed ones of a flush instead. `on_room` is called when a flush was written in company."""
 
-    def __init__(self, store: Store, on_done: Done, on_completed: Completed | None = None, company: Company | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        on_done: Done,
+        on_completed: Completed | None = None,
+        *,
+        company: Company | None = None,
+        on_room: Callable[[], None] = _nothing,
+    ) -> None:
         self._store = store
         self._on_done, self._on_completed = on_done, on_completed
-        self._company = Company() if company is None else company
+        self._company, self._on_room = Company() if company is None else company, on_room
         self._buffers: dict[int, _Buffer] = {}
         self._flushes: set[asyncio.Task[None]] = set()
         self._aside: dict[asyncio.Task[None], list[Report]] = {}
@@ -91,6 +104,10 @@ class Acker:
             self._something.set()
         buffer.waiting.append(report)
         self.pending += 1
+
+    def unwritten(self) -> Counter[int]:
+        """Reports that are not written, by tenant; those set aside wait for somebody else."""
+        return Counter({tenant: len(buffer.waiting) + len(buffer.under_way) for tenant, buffer in self._buffers.items()})
 
     def fences(self) -> set[tuple[UUID, int]]:
         """(job, attempt) of every report not yet answered."""
@@ -140,6 +157,8 @@ class Acker:
                 buffer.under_way = []
                 self.flushes += 1
                 self._written.set()
+                if self._company.is_here:
+                    self._on_room()
             del self._buffers[tenant_id]
         finally:
             buffer.is_flushing = False

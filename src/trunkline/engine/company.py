@@ -1,7 +1,8 @@
 """Whether a worker's jobs are of one tenant or of several just now.
 
 What one tenant alone would have done in large pieces (a chunk of jobs without a turn of the event loop, a claim, a flush of reports) is
-done in small ones while others are there: each of them waits for the piece that is under way, on the loop and on the server's disk.
+done in small ones while others are there: each of them waits for the piece that is under way, on the loop and on the server's disk. And a
+tenant is not given more while so much of its own is on its way that the database is kept busy with it (docs/decisions/0023).
 Always true: a worker of one tenant is never in company.
 Called by: engine.fetcher (tells), engine.runner and engine.acker (ask).
 """
@@ -9,10 +10,10 @@ Called by: engine.fetcher (tells), engine.runner and engine.acker (ask).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 STAYS_S = 2.0  # a tenant whose jobs were here counts as being here
-MOST = 100  # jobs of one statement: past this, what others wait for it grows faster than what it saves
+MOST = 50  # jobs of one statement: 100 KB and more of a failing tenant's write-ahead log, which every commit behind it waits for
 
 
 class Company:
@@ -38,3 +39,7 @@ class Company:
     def most(self, alone: int) -> int:
         """How many jobs one statement takes, where a tenant that is alone gets `alone`."""
         return min(alone, MOST) if self.is_here else alone
+
+    def full(self, on_their_way: Mapping[int, int]) -> set[int]:
+        """Tenants that are given no more for now: so many jobs of theirs wait for a slot, or have ended and are not written yet."""
+        return {tenant for tenant, count in on_their_way.items() if count > MOST} if self.is_here else set()

@@ -18,7 +18,9 @@ STACKS = 256  # texts kept; then all of them are forgotten
 DEEPEST = 50  # frames of a stack whose text is kept
 # What else their text needs: another traceback, or the frame's own names for a hint.
 WITH_MORE = (SyntaxError, NameError, AttributeError, ImportError, BaseExceptionGroup)
-_stacks: dict[tuple[int, ...], tuple[str, list[CodeType]]] = {}  # by where each frame stands; the code is held, or its id would be another's
+_stacks: dict[
+    tuple[int, ...], tuple[str, list[CodeType]]
+] = {}  # by where each frame stands; the code is held, or its id would be another's
 
 
 def fault(type_: str, message: str, trace: str | None = None) -> str:

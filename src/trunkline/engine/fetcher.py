@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -32,7 +32,8 @@ from trunkline.engine.reporter import Reporter
 from trunkline.engine.runner import Runner
 from trunkline.engine.shares import Shares
 from trunkline.engine.sleeper import Sleeper
-from trunkline.engine.under_way import UnderWay
+from trunkline.engine.turns import Turns
+from trunkline.engine.under_way import PRECEDES_S, UnderWay
 from trunkline.errors import SessionLost, TrunklineError, Unavailable
 from trunkline.model import Claimed
 from trunkline.store import Store, sessions, work
@@ -44,7 +45,6 @@ GATHER_S = 0.004  # under load, wait for about this much room before the next cl
 LINGER_S = 0.1  # a line stays awake this long after its last job
 LOOK_S = 0.005  # while lingering, look this often
 LOOK_BESIDE_S = 0.01  # and so often at the lines of some tenants beside the work of others
-AT_ONCE = 4  # claims of different tenants; the pool has connections for acks and enqueues, too
 FULL_CLAIM = 50  # a full claim of so many says that more are coming
 FEW_LINES = 8  # so many are looked at one by one; more are asked about together, by a tick
 FRONT_EVERY_S = 60.0
@@ -82,13 +82,12 @@ class Fetcher:
         self._order: list[Line] = []
         self._shares, self._company = Shares(), Company(clock) if company is None else company
         self._serves_many = False
-        self._turns = 0
         self._kinds: dict[int, str] = {}
         self._wake = asyncio.Event()
-        self._under_way = UnderWay(self._wake.set)
+        self._under_way = UnderWay(self._wake.set, clock)
+        self._turns = Turns(self._shares, self._under_way, self._company, runner, acker, slots=concurrency)
         self._busy: dict[int, Line] = {}  # kept awake because jobs came lately
         self._looked_at = 0.0
-        self._is_told = False  # of work, since somebody who holds nothing was last looked for
         self._sleeper = Sleeper(store, heart)
         self._settled_at = 0.0
         self._stopping = False
@@ -150,7 +149,7 @@ class Fetcher:
         for queue_id in queue_ids:
             if (line := self._lines.get(queue_id)) is not None:
                 line.told()
-                self._is_told = True
+                self._turns.is_told = True
                 self._wake.set()
 
     # -- the loop ---------------------------------------------------------------
@@ -197,7 +196,7 @@ class Fetcher:
         room, enough = self._room()
         if self._serves_many:
             self._look_at_busy()
-        if room < enough and not (self._serves_many and self._is_told):
+        if room < enough and not (self._serves_many and self._turns.is_told):
             await self._wait(None)
             return
         if self._clock() - self._front_at > FRONT_EVERY_S:
@@ -207,13 +206,13 @@ class Fetcher:
         if self._clock() - self._settled_at > LINGER_S:
             self._settled_at = self._clock()
             await self._settle([each for each in self._order if not each.has_work])
-        lines = [line for line in self._order if line.has_work and line.tenant_id not in self._under_way.limits]
+        lines = [line for line in self._order if line.has_work]
         if not lines and not self._under_way.limits:
             await self._rest()
-        elif lines and (turn := self._turn_within(lines, room, enough)):
+        elif lines and (turn := self._turn(lines, room, enough)):
             await self._begin(*turn)
         else:
-            await self._wait(None)
+            await self._wait(PRECEDES_S if self._under_way.limits else None)
 
     def _look_at_busy(self) -> None:
         """Lines that are kept awake are looked at now and then also while others have work: nobody tells of their jobs."""
@@ -222,21 +221,14 @@ class Fetcher:
             self._looked_at = now
             self._busy = {queue_id: line for queue_id, line in self._busy.items() if line.busy_until > now}
             for line in self._busy.values():
-                self._is_told = self._is_told or not line.has_work
+                self._turns.is_told = self._turns.is_told or not line.has_work
                 line.has_work = True
 
-    def _turn_within(self, lines: list[Line], room: int, enough: int) -> tuple[Line, int] | None:
-        """Whose turn it is, within the room there is; where there is none, whoever holds nothing gets what is done in a moment."""
-        if len(self._under_way.limits) >= AT_ONCE:
-            return None
-        if room >= enough:
-            return self._next_turn(lines, min(room, self._company.most(MAX_CLAIM)))
-        held, beside = self._held(), min(self._concurrency, enough) if enough > 1 else 0
-        new = [line for line in lines if not held[line.tenant_id]]
-        self._is_told = bool(new) and room + beside <= 0  # else nobody is left to be looked for
-        turn = self._next_turn(new, room + beside) if new and room + beside > 0 else None
-        self._is_told = self._is_told or turn is not None
-        return turn
+    def _turn(self, lines: list[Line], room: int, enough: int) -> tuple[Line, int] | None:
+        """Of lines with work the next one, and how many jobs it may be given; None: nobody may be given any now."""
+        if self._serves_many:
+            return self._turns.within(lines, room, enough, most=MAX_CLAIM, now=self._clock())
+        return self._turns.of_lines(lines), min(room, MAX_CLAIM)
 
     def _room(self) -> tuple[int, int]:
         """(jobs that may be claimed, how many make a claim worth its round trip)."""
@@ -249,30 +241,10 @@ class Fetcher:
         room = self._concurrency + prefetch - self._runner.running - self._runner.waiting - sum(self._under_way.limits.values())
         return room, max(1, min(int(self._rate * GATHER_S), (self._concurrency + prefetch) // 2))
 
-    def _next_turn(self, lines: list[Line], limit: int) -> tuple[Line, int] | None:
-        """Of lines with work the next one, and how many jobs it may be given; None: every tenant has its share."""
-        tenants = {line.tenant_id for line in lines}
-        served = tenants | self._runner.unstarted() | self._under_way.limits.keys() if self._serves_many else tenants
-        if len(served) > 1:
-            turn = self._shares.turn(tenants, self._held(), served=served, slots=self._concurrency, now=self._clock())
-            if turn is None:
-                return None
-            lines, limit = [line for line in lines if line.tenant_id == turn[0]], min(limit, turn[1])
-        line = min(lines, key=lambda each: each.turn)
-        self._turns += 1
-        line.turn = self._turns
-        return line, limit
-
-    def _held(self) -> Counter[int]:
-        """Jobs of each tenant that are here, or may be in a moment."""
-        held = self._runner.held()
-        held.update(self._under_way.limits)
-        return held
-
     async def _begin(self, line: Line, limit: int) -> None:
         """Claim; beside the claims of others, where one worker serves several tenants."""
         if self._serves_many:
-            self._under_way.begin(line.tenant_id, limit, self._claim(line, limit))
+            self._under_way.begin(line.tenant_id, limit, self._turns.right(line.tenant_id), self._claim(line, limit))
         else:
             await self._claim(line, limit)
 

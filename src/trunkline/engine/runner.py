@@ -101,9 +101,9 @@ class Runner:
         """Attempts held here, by tenant."""
         return Counter(job.tenant_id for job in (*self._running, *self._waiting))
 
-    def unstarted(self) -> set[int]:
-        """Tenants with attempts that wait here for a slot; then every slot is taken."""
-        return {job.tenant_id for job in self._waiting}
+    def unstarted(self) -> Counter[int]:
+        """Attempts that wait here for a slot, by tenant; where there are any, every slot is taken."""
+        return Counter(job.tenant_id for job in self._waiting)
 
     def fences(self) -> set[tuple[UUID, int]]:
         """(job, attempt) of every attempt held here."""

@@ -33,6 +33,7 @@ class Owned(Protocol):
 
 
 T = TypeVar("T", bound=Owned)
+Right = tuple[float, float]  # what a tenant holds, and what it was given so far, both by its weight: the lowest goes first
 
 
 class _Pace(NamedTuple):
@@ -73,17 +74,21 @@ class Shares:
         around_s = max(self._turn_s * len(served), AROUND_LEAST_S)
         beside = sum(count for tenant, count in held.items() if tenant not in served)
         each = max(slots - beside, 0) / sum(map(self._weight, served))
-        best: tuple[float, float, int, int] | None = None
+        best: tuple[Right, int, int] | None = None
         for tenant in waiting:
             weight, holds = self._weight(tenant), held.get(tenant, 0)
             free = each * weight + 2 * self._pace(tenant, holds, now) * around_s - holds
-            if free > 0 and (best is None or (holds / weight, self._had(tenant)) < best[:2]):
-                best = (holds / weight, self._had(tenant), tenant, ceil(free))
+            if free > 0 and (best is None or self.right(tenant, holds) < best[0]):
+                best = (self.right(tenant, holds), tenant, ceil(free))
         if best is None:
             return None
-        _, _, tenant, limit = best
+        _, tenant, limit = best
         self._look(tenant, held.get(tenant, 0), now)
         return tenant, limit if held.get(tenant) else max(limit, slots // FIRST_PART)
+
+    def right(self, tenant: int, holds: int) -> Right:
+        """By which tenants are put in order."""
+        return holds / self._weight(tenant), self._had(tenant)
 
     def took(self, tenant: int, count: int) -> None:
         """It was given `count` jobs."""

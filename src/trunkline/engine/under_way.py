@@ -9,32 +9,42 @@ Called by: engine.fetcher.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine, Mapping
 from types import MappingProxyType
 from typing import Any
+
+from trunkline.engine.shares import Right
+
+PRECEDES_S = 0.25  # whoever waits this long for an answer waits for somebody's lock: others do not wait with it
 
 
 class UnderWay:
     """`landed_one` is called whenever one has its answer."""
 
-    def __init__(self, landed_one: Callable[[], None]) -> None:
-        self._landed_one = landed_one
+    def __init__(self, landed_one: Callable[[], None], clock: Callable[[], float] = time.monotonic) -> None:
+        self._landed_one, self._clock = landed_one, clock
         self._limits: dict[int, int] = {}
+        self._rights: dict[int, tuple[Right, float]] = {}  # and when it began, monotonic
         self._tasks: set[asyncio.Task[None]] = set()
         self._failed: BaseException | None = None
         self.limits: Mapping[int, int] = MappingProxyType(self._limits)  # by tenant, how many jobs it asked for
 
-    def begin(self, tenant_id: int, limit: int, claim: Coroutine[Any, Any, None]) -> None:
+    def allows(self, right: Right, now: float) -> bool:
+        """Whether a claim may begin beside these: none of them is of somebody with a better right, who should have its jobs first."""
+        return all(right <= other or now - began_at > PRECEDES_S for other, began_at in self._rights.values())
+
+    def begin(self, tenant_id: int, limit: int, right: Right, claim: Coroutine[Any, Any, None]) -> None:
         """Let `claim` go on beside the others."""
 
         def over(task: asyncio.Task[None]) -> None:
             self._tasks.discard(task)
-            del self._limits[tenant_id]
+            del self._limits[tenant_id], self._rights[tenant_id]
             if not task.cancelled() and (error := task.exception()) is not None:
                 self._failed = error
             self._landed_one()
 
-        self._limits[tenant_id] = limit
+        self._limits[tenant_id], self._rights[tenant_id] = limit, (right, self._clock())
         task = asyncio.create_task(claim)
         self._tasks.add(task)
         task.add_done_callback(over)

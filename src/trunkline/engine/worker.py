@@ -79,9 +79,9 @@ class Worker:
         self._reporter = Reporter(store, sealing)
         company = Company()
         self._acker = (
-            Acker(store, self._done, self._completed, company)
+            Acker(store, self._done, self._completed, company=company, on_room=self._freed)
             if self._told is None
-            else Acker(store, self._done_and_told, company=company)
+            else Acker(store, self._done_and_told, company=company, on_room=self._freed)
         )
         self._pools = Pools(threads=min(concurrency, 256), processes=min(concurrency, os.cpu_count() or 1))
         self._runner = Runner(
@@ -90,7 +90,7 @@ class Worker:
             self._reporter,
             self._pools,
             concurrency=concurrency,
-            freed=lambda: self._fetcher.freed(),
+            freed=self._freed,
             may_start=lambda: heart.trusted,
             middleware=hooks.middleware,
             told=self._told,
@@ -208,6 +208,9 @@ class Worker:
             self._heart.tick_in(float(arguments[0]))
         else:
             self._fetcher.heard(word, arguments)
+
+    def _freed(self) -> None:
+        self._fetcher.freed()
 
     def _done(self, job: Job, what: str, settled: Settled | None) -> None:
         self.counts.ended(job.kind, what)
