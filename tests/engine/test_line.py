@@ -184,3 +184,19 @@ def test_work_that_is_told_of_while_a_claim_is_under_way_is_looked_for_again():
     claim(line, [], limit=10, now=100.2, safe=70)
 
     assert (True, False) == (told, line.has_work)
+
+
+def test_a_line_that_is_only_glanced_at_can_be_left_alone_again():
+    """Not so when somebody has said that there is work, or a scan came back full."""
+    glanced, told, full = Line(1, 1, "q"), Line(1, 2, "q"), Line(1, 3, "q")
+    for line in (glanced, told):
+        claim(line, [], limit=10, now=100.0, safe=70)
+    for line in (glanced, told, full):
+        line.glance(wanted=True)
+    told.told()
+    has_work = [line.has_work for line in (glanced, told, full)]
+    for line in (glanced, told, full):
+        line.glance(wanted=False)
+
+    assert [True, True, True] == has_work
+    assert [False, True, True] == [line.has_work for line in (glanced, told, full)]

@@ -17,6 +17,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
+from itertools import islice
 from typing import TypeVar
 from uuid import UUID
 
@@ -215,14 +216,18 @@ class Fetcher:
             await self._wait(PRECEDES_S if self._under_way.limits else None)
 
     def _look_at_busy(self) -> None:
-        """Lines that are kept awake are looked at now and then also while others have work: nobody tells of their jobs."""
+        """Lines that are kept awake are looked at now and then also while others have work, a few at a time: nobody tells of their jobs."""
         now = self._clock()
-        if self._busy and now - self._looked_at > LOOK_BESIDE_S:
-            self._looked_at = now
-            self._busy = {queue_id: line for queue_id, line in self._busy.items() if line.busy_until > now}
-            for line in self._busy.values():
-                self._turns.is_told = self._turns.is_told or not line.has_work
-                line.has_work = True
+        if not self._busy or now - self._looked_at < LOOK_BESIDE_S:
+            return
+        self._looked_at = now
+        for queue_id in list(islice(self._busy, FEW_LINES)):
+            line = self._busy.pop(queue_id)
+            is_busy = line.busy_until > now
+            line.glance(wanted=is_busy)
+            if is_busy:
+                self._busy[queue_id] = line  # behind the others
+                self._turns.is_told = True
 
     def _turn(self, lines: list[Line], room: int, enough: int) -> tuple[Line, int] | None:
         """Of lines with work the next one, and how many jobs it may be given; None: nobody may be given any now."""
