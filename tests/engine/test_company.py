@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from trunkline.engine.company import MOST, STAYS_S, Company
+from trunkline.engine.company import MOST, ON_THEIR_WAY, STAYS_S, Company
 from trunkline.engine.under_way import PRECEDES_S, UnderWay
 
 
@@ -38,7 +38,7 @@ def test_others_are_there_for_a_while_after_they_came():
     company.came(1)
     company.came(2)
     company.came(1)
-    beside = company.is_here, company.most(1000), company.most(20), company.full({1: MOST, 2: MOST + 1})
+    beside = company.is_here, company.most(1000), company.most(20), company.full({1: ON_THEIR_WAY, 2: ON_THEIR_WAY + 1})
     clock.now += STAYS_S
     company.came(1)
 

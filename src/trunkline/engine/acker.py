@@ -20,7 +20,7 @@ from uuid import UUID
 
 import structlog
 
-from trunkline.engine.company import Company
+from trunkline.engine.company import MOST_ENDINGS, Company
 from trunkline.engine.context import Job
 from trunkline.engine.faults import fault_of
 from trunkline.errors import TimedOut, Unavailable, Unflushed
@@ -153,7 +153,10 @@ class Acker:
                 if done := [report for report in buffer.under_way if report.ending is None]:
                     await self._write(self._write_completions, tenant_id, done)
                 if len(done) < len(buffer.under_way):
-                    await self._write(self._write_endings, tenant_id, [report for report in buffer.under_way if report.ending is not None])
+                    ends = [report for report in buffer.under_way if report.ending is not None]
+                    most = self._company.most(MAX_FLUSH, MOST_ENDINGS)
+                    for begin in range(0, len(ends), most):
+                        await self._write(self._write_endings, tenant_id, ends[begin : begin + most])
                 buffer.under_way = []
                 self.flushes += 1
                 self._written.set()

@@ -63,8 +63,10 @@ class Turns:
         served = {line.tenant_id for line in waiting} | self._runner.unstarted().keys() | self._under_way.limits.keys()
         if len(served) > 1:
             held, tenants = self._held(), {line.tenant_id for line in lines}
-            turn = self._shares.turn(tenants, held, served=served, slots=self._slots, now=now)
-            if turn is None or not self._under_way.allows(self._shares.right(turn[0], held[turn[0]]), now):
+            turn = self._shares.turn(
+                tenants, held, served=served, slots=self._slots, now=now, allows=lambda right: self._under_way.allows(right, now)
+            )
+            if turn is None:
                 return None
             lines, limit = [line for line in lines if line.tenant_id == turn[0]], min(limit, turn[1])
         return self.of_lines(lines), limit
