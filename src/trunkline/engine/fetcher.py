@@ -45,6 +45,7 @@ MAX_PREFETCH = 1500  # ... up to this many
 GATHER_S = 0.004  # under load, wait for about this much room before the next claim
 LINGER_S = 0.1  # a line stays awake this long after its last job
 LOOK_S = 0.005  # while lingering, look this often
+LINGER_BESIDE_S = 0.05  # beside others, being told is sooner than being looked at: what is not busy is put to sleep within this
 LOOK_BESIDE_S = 0.01  # and so often at the lines of some tenants beside the work of others
 FULL_CLAIM = 50  # a full claim of so many says that more are coming
 FEW_LINES = 8  # so many are looked at one by one; more are asked about together, by a tick
@@ -204,7 +205,7 @@ class Fetcher:
             self._front_at = self._clock()
             for each in self._order:
                 each.restart()
-        if self._clock() - self._settled_at > LINGER_S:
+        if self._clock() - self._settled_at > (LINGER_BESIDE_S if self._company.is_here else LINGER_S):
             self._settled_at = self._clock()
             await self._settle([each for each in self._order if not each.has_work])
         lines = [line for line in self._order if line.has_work]
@@ -302,7 +303,7 @@ class Fetcher:
                 self._company.came(line.tenant_id)
             await self._start(line, claimed, began_at)  # first of all: these jobs are leased
             is_awake = not self._sleeper.is_asleep(line)
-            if is_awake or line.is_frequent(now) or len(claimed) == limit >= FULL_CLAIM:
+            if (is_awake and not self._company.is_here) or line.is_frequent(now) or len(claimed) == limit >= FULL_CLAIM:
                 line.busy_until = now + LINGER_S
                 if self._serves_many:
                     self._busy[line.queue_id] = line
