@@ -20,6 +20,7 @@ import structlog
 from trunkline.engine.acker import Acker
 from trunkline.engine.alarms import Alarms
 from trunkline.engine.collector import seldom
+from trunkline.engine.company import Company
 from trunkline.engine.context import Job
 from trunkline.engine.fetcher import Fetcher
 from trunkline.engine.handlers import Registry
@@ -83,7 +84,12 @@ class Worker:
         self._tallies = Tallies(store)
         self._alarms = Alarms(store, lambda: heart.session_id, hooks)
         self._reporter = Reporter(store, sealing)
-        self._acker = Acker(store, self._done, self._completed) if self._told is None else Acker(store, self._done_and_told)
+        company = Company()
+        self._acker = (
+            Acker(store, self._done, self._completed, company=company, on_room=self._freed)
+            if self._told is None
+            else Acker(store, self._done_and_told, company=company, on_room=self._freed)
+        )
         self._pools = Pools(threads=min(concurrency, 256), processes=min(concurrency, os.cpu_count() or 1))
         self._runner = Runner(
             store,
@@ -91,13 +97,22 @@ class Worker:
             self._reporter,
             self._pools,
             concurrency=concurrency,
-            freed=lambda: self._fetcher.freed(),
+            freed=self._freed,
             may_start=lambda: heart.trusted,
             middleware=hooks.middleware,
             told=self._told,
+            company=company,
         )
         self._fetcher = Fetcher(
-            store, heart, self._runner, self._acker, self._reporter, registry, concurrency=concurrency, default_tenant=default_tenant
+            store,
+            heart,
+            self._runner,
+            self._acker,
+            self._reporter,
+            registry,
+            concurrency=concurrency,
+            default_tenant=default_tenant,
+            company=company,
         )
         self._new_lines = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -207,6 +222,9 @@ class Worker:
             self._new_lines.set()
         else:
             self._fetcher.heard(word, arguments)
+
+    def _freed(self) -> None:
+        self._fetcher.freed()
 
     def _done(self, job: Job, what: str, settled: Settled | None) -> None:
         self.counts.ended(job.kind, what)
