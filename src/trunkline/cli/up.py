@@ -28,7 +28,7 @@ def up(
     demo: Annotated[bool, typer.Option("--demo", help="Make a sample database and read its schema with a real job.")] = False,
     once: Annotated[bool, typer.Option("--once", help="With --demo: end when the job has ended.")] = False,
     no_worker: Annotated[bool, typer.Option("--no-worker", help="Only the database and its schema.")] = False,
-    no_gateway: Annotated[bool, typer.Option("--no-gateway", help="Open no port. Without it: TRUNKLINE_PORT, but for --once.")] = False,
+    no_gateway: Annotated[bool, typer.Option("--no-gateway", help="Open no port: neither API nor sockets.")] = False,
     concurrency: Annotated[int | None, typer.Option(min=1, help="Jobs at once. Unset: TRUNKLINE_CONCURRENCY.", show_default=False)] = None,
     metrics_port: MetricsPort = None,
     as_json: Json = False,

@@ -69,7 +69,7 @@ async def _work(app: Trunkline, name: str, how: dict[str, Any], metrics_port: in
         except Stopped:
             voice.say("Stopped before everything was up.")
             return 130
-        voice.say(f"{name} on {show.masked(app.settings.database_url or '')}")
+        voice.say(f"{name} on {show.masked(app.settings.database_url or '')}", whole=True)
         welcome.ready(app, voice, how["concurrency"], how["queues"])
         await serve.until_asked(worker, interrupts, voice)
         return await serve.stop(app, worker, voice)
