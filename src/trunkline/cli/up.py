@@ -8,6 +8,7 @@ keeps nothing else from starting.
 from __future__ import annotations
 
 import asyncio
+import os
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Annotated
 
@@ -45,11 +46,13 @@ def up(
 
 async def _up(*, demo: bool, once: bool, works: bool, opens: bool, concurrency: int | None, metrics_port: int | None, as_json: bool) -> int:
     from trunkline.cli import beside, serve, welcome
+    from trunkline.cli.config import warn_of_misspelt
     from trunkline.cli.demo import demonstrate, register_connections
     from trunkline.cli.interrupts import Interrupts, Stopped
     from trunkline.cli.voice import Voice
 
     voice = Voice(as_json=as_json)
+    warn_of_misspelt(os.environ)
     async with AsyncExitStack() as stack:
         interrupts = stack.enter_context(Interrupts())
         try:
