@@ -99,6 +99,8 @@ def refusal(error: BaseException, request: Request) -> Response:
     if isinstance(error, HTTPException):
         code = _HTTP_CODES.get(error.status_code, "refused")
         detail = NOTHING_HERE if code == "not_found" else str(error.detail)
+        if code == "method_not_allowed":
+            detail = f"this address does not take {request.method}; /api/docs says what it takes."
         return problem(error.status_code, code, detail, headers=dict(error.headers or {}))
     if isinstance(error, TrunklineError):
         status = STATUSES.get(error.code, 422)
