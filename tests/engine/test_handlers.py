@@ -12,6 +12,8 @@ from typing import Any
 import msgspec
 import pydantic
 import pytest
+import structlog
+from structlog.testing import capture_logs
 
 from tests.support import cpu
 from tests.support.until import until
@@ -110,7 +112,7 @@ async def test_a_payload_that_does_not_fit_ends_the_job_and_names_the_field(app,
     job = await run(app, "k", payload)
 
     assert ("failed", 1) == (job.state, job.attempt)
-    assert named in job.error["message"]
+    assert named in job.error["message"] and "Extra inputs" not in job.error["message"]
 
 
 def test_a_handler_that_cannot_be_filled_is_refused_when_declared(app_offline):
@@ -156,15 +158,18 @@ async def has_state(app: Trunkline, job_id: Any, *states: str) -> bool:
     return (await app.get(job_id)).state in states
 
 
-async def test_an_exception_is_retried_until_the_limit(app):
-    """Three attempts with two retries, and every one of them is kept."""
+async def test_an_exception_is_retried_until_the_limit(app, monkeypatch):
+    """Three attempts with two retries, and every one of them is kept; the log says what the last one was."""
+    monkeypatch.setattr("trunkline.engine.worker.log", structlog.get_logger())  # the module's own is bound to the log already
 
     @app.job("k", retry_limit=2, retry_delay=0)
     async def handler(job: Job) -> None:
         raise RuntimeError(f"attempt {job.attempt}")
 
-    job = await run(app, "k")
+    with capture_logs() as logs:
+        job = await run(app, "k")
 
+    assert ["RuntimeError: attempt 3"] == [line["error"] for line in logs if line["event"] == "worker.job_failed"]
     assert ("failed", 3, 3) == (job.state, job.attempt, job.failures)
     assert "attempt 3" == job.error["message"]
     assert ["attempt 1", "attempt 2", "attempt 3"] == [a["error"]["message"] for a in await read.attempts(app.store, job.tenant_id, job.id)]

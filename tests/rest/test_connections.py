@@ -68,9 +68,11 @@ async def test_what_cannot_be_registered_leaves_nothing(admin, user, machine, fi
             ("taken", good),
         )
     ]
+    away = (await admin.post("/api/connections", json={"name": "e", "url": "postgresql://clerk:x@127.0.0.1:1/x"})).json()
     forbidden = [await client.post("/api/connections", json={"name": "d", "url": good}) for client in (user, await machine("send", "work"))]
 
     assert ["host_refused", "host_refused", "connection_unusable", "invalid_input"] == [one.json()["code"] for one in refused]
     assert {422} == {one.status_code for one in refused} and "very-secret" not in "".join(one.text for one in refused)
+    assert "connection_failed" == away["code"] and away["detail"].endswith("Try again when it can be."), away
     assert [403, 403] == [one.status_code for one in forbidden]
     assert ["taken"] == [one["name"] for one in (await admin.get("/api/connections")).json()["data"]]

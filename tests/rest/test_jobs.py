@@ -148,7 +148,7 @@ async def test_bulk_acts_are_for_what_fits_and_is_ones_own(user, other, admin):
 
 async def test_a_live_singleton_is_a_conflict_that_names_the_job(user):
     """And a repeated idempotency key of the job's own is that job."""
-    job = await user.made(options={"singletonKey": "one"})
+    job = await user.made(options={"singletonKey": "one", "expireInSeconds": 60})
     taken = await user.post("/api/jobs", json={"type": "echo", "options": {"singletonKey": "one"}})
     keyed = await user.made(options={"idempotencyKey": "k"})
     same = await user.post("/api/jobs", json={"type": "echo", "options": {"idempotencyKey": "k"}})

@@ -42,6 +42,7 @@ from trunkline.store.work import Settled
 LINES_EVERY_S = 2.0  # how soon a queue of a new tenant is noticed by handlers that serve all, where nobody tells of it
 LINES_APART_S = 0.02  # many new ones are one look
 AGAIN_AFTER_S = 0.5  # a loop that failed is run again
+LONGEST_WHY = 300  # characters of an error in the log; the job keeps all of it
 log = structlog.get_logger("trunkline.worker")
 
 
@@ -232,7 +233,7 @@ class Worker:
         if what == "lost":
             log.warning("worker.lease_lost", job_id=str(job.id), attempt=job.attempt, kind=job.kind)
         elif what == "failed":
-            log.error("worker.job_failed", job_id=str(job.id), attempt=job.attempt, kind=job.kind)
+            log.error("worker.job_failed", job_id=str(job.id), attempt=job.attempt, kind=job.kind, error=_why(job))
 
     def _completed(self, jobs: list[Job]) -> None:
         """`_done` of the completed ones of a flush: most jobs, so they are counted together."""
@@ -284,6 +285,13 @@ def _check_keys(registry: Registry, sealing: Sealing | None) -> None:
                 f"the handler of {handler.kind!r} is declared with encrypt and TRUNKLINE_ENCRYPTION_KEYS is not set. "
                 "Make a key with trunkline keys generate and set it for every process that enqueues or runs this kind."
             )
+
+
+def _why(job: Job) -> str:
+    """What its handler raised, on one line; or why it was stopped."""
+    error = getattr(job, "error", None)
+    said = job.stop_reason or "" if error is None else f"{type(error).__name__}: {error}"
+    return " ".join(said.split())[:LONGEST_WHY]
 
 
 async def kept_up(loop: Callable[[], Coroutine[Any, Any, None]]) -> None:

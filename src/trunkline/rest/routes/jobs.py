@@ -205,7 +205,7 @@ def _add_changes(router: APIRouter) -> None:
     @router.delete(
         "/jobs/{job_id}",
         tags=["jobs"],
-        **describe(answers.Message, also={202: answers.Message}, example={"message": "Job cancelled"}, refusals=(404, 409)),
+        **describe(answers.Message, also={202: answers.Requested}, example={"message": "Job cancelled"}, refusals=(404, 409)),
     )
     async def cancel_job(request: Request, job_id: UUID) -> Response:
         """Cancel a job. 202: it runs; its worker is told, and has 10 seconds."""
@@ -217,7 +217,7 @@ def _add_changes(router: APIRouter) -> None:
             if word == "terminal":
                 raise Refused(409, "already_ended", f"job {job_id} has ended: there is nothing to cancel.")
         if word == "requested":
-            return json_answer(answers.Message(message="Job cancellation requested"), 202)
+            return json_answer(answers.Requested(message="Job cancellation requested"), 202)
         return json_answer(answers.Message(message="Job cancelled"))
 
     @router.post(
