@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from trunkline.auth import Customers, Mode, Revocations, mode_of, prepare
 from trunkline.engine import Gauges, Hooks, RemoteWork
 from trunkline.errors import InvalidSetting
-from trunkline.gateway.services import Services
 from trunkline.jobtypes import RESERVED
 from trunkline.observe.metrics import Metrics
 from trunkline.observe.scrape import Everything, Scrape
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from trunkline.gateway.server import Server
+    from trunkline.gateway.services import Services
     from trunkline.gateway.socketio.link import Dialect
     from trunkline.rest import Api
     from trunkline.rest.services import Services as RestServices

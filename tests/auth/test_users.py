@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import hmac
 import json
 import time
+from typing import Any
 
 import jwt
 import pytest
@@ -37,6 +40,14 @@ def unsigned(claims: dict) -> str:
     return ".".join(base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in parts) + "."
 
 
+def headed(header: dict, claims: Any, key: str = "") -> str:
+    """Any header over any claims, with the signature that HS256 makes by this key; bytes are taken as they are."""
+    texts = [json.dumps(header).encode(), claims if isinstance(claims, bytes) else json.dumps(claims).encode()]
+    said = b".".join(base64.urlsafe_b64encode(text).rstrip(b"=") for text in texts)
+    seal = hmac.new(key.encode(), said, hashlib.sha256).digest()
+    return f"{said.decode()}.{base64.urlsafe_b64encode(seal).rstrip(b'=').decode()}"
+
+
 def rsa_signed(claims: dict) -> str:
     """RS256 by a key of the attacker's."""
     return jwt.encode(claims, rsa.generate_private_key(public_exponent=65537, key_size=2048), algorithm="RS256")
@@ -67,6 +78,24 @@ BAD = {
     "nothing": lambda sign: None,
     "bytes beyond ASCII": lambda sign: "é.ü.ß",
     "a changed claim": lambda sign: sign()[:-2] + "xx",
+    "alg none in another spelling": lambda sign: headed({"alg": "nOnE", "typ": "JWT"}, GOOD),
+    "no alg": lambda sign: headed({"typ": "JWT"}, GOOD),
+    "an alg that is a list": lambda sign: headed({"alg": ["HS256"]}, GOOD),
+    "a key that it brings": lambda sign: jwt.encode(
+        GOOD, "b" * 40, headers={"jwk": {"kty": "oct", "k": "YmJi"}, "jku": "https://evil/keys"}
+    ),
+    "a key id that is a path": lambda sign: headed({"alg": "HS256", "kid": "../../../dev/null"}, GOOD),
+    "an extension that must be understood": lambda sign: jwt.encode(GOOD, SECRET, headers={"crit": ["x-unknown"], "x-unknown": 1}),
+    "an exp that is infinite": lambda sign: sign(exp=float("inf")),
+    "an exp that is no number at all": lambda sign: sign(exp=float("nan")),
+    "claims that are a list": lambda sign: headed({"alg": "HS256"}, [GOOD], SECRET),
+    "claims that nest 3,000 deep": lambda sign: headed({"alg": "HS256"}, b"[" * 3000 + b"]" * 3000, SECRET),
+    "a sub that is a number": lambda sign: headed({"alg": "HS256"}, {**GOOD, "sub": 1}, SECRET),
+    "a sub that is a list": lambda sign: headed({"alg": "HS256"}, {**GOOD, "sub": ["user-1"]}, SECRET),
+    "a sub of 501 characters": lambda sign: sign(sub="u" * 501),
+    "a lone surrogate in sub": lambda sign: sign(sub="a\ud800"),
+    "four parts": lambda sign: sign() + ".x",
+    "blanks around": lambda sign: f" {sign()}",
 }
 
 

@@ -72,7 +72,7 @@ async def test_no_batch_yet_is_said_beside_the_answer(cli: Cli):
     """An empty list is empty."""
     answer = await cli("batches", "list")
 
-    assert (0, "") == (answer.code, answer.out) and "No such batch." in answer.err
+    assert (0, "") == (answer.code, answer.out) and "No batch" in answer.err
 
 
 async def test_waiting_says_by_its_exit_code_whether_all_completed(cli: Cli, queue: Queue):

@@ -68,6 +68,16 @@ def test_a_misspelt_variable_is_found(offline: Offline):
     assert ["TRUNKLINE_CONCURENCY"] == document.json["unknown"]
 
 
+def test_a_process_that_starts_says_it_too(offline: Offline):
+    """Of what looks like a setting; what a plug-in of yours reads does not."""
+    answer = offline(
+        "serve", TRUNKLINE_DATABASE_URL="postgresql://x@127.0.0.1:1/x", TRUNKLINE_CONCURENCY="50", TRUNKLINE_ACME_MAIL_DOMAIN="x"
+    )
+
+    assert ["warning: TRUNKLINE_CONCURENCY is set and means nothing: did you mean TRUNKLINE_CONCURRENCY?"] == answer.err.splitlines()[:-1]
+    assert answer.err.splitlines()[-1].startswith("error: cannot connect to ")
+
+
 def test_a_wrong_value_is_named(offline: Offline):
     """Instead of a listing that does not hold."""
     answer = offline("config", "show", TRUNKLINE_POOL_MAX="many")

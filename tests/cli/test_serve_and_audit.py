@@ -23,6 +23,7 @@ async def test_serve_answers_http_and_sockets_on_one_port_until_asked_to_stop(cl
     await cli("jobs", "cancel", made.json()["id"])
     rows = (await cli("audit", "--json")).json["audit"]
     page = await cli("audit", "--act", "job.cancelled")
+    assert "No act fits.\n" == (await cli("audit", "--actor", "nobody")).err
     program.signal(signal.SIGTERM)
 
     assert 0 == program.end()

@@ -75,6 +75,29 @@ def test_only_the_column_that_may_be_cut_gives_way(monkeypatch: pytest.MonkeyPat
     assert "0123456789  a long story abou…" == narrow.file.getvalue().splitlines()[-1].rstrip()  # type: ignore[attr-defined]
 
 
+def test_a_terminal_too_narrow_for_a_row_shows_it_in_several_lines(monkeypatch: pytest.MonkeyPatch):
+    """80 columns are what a terminal has: an id is whole there, a column does not disappear, and what is empty takes no line."""
+    narrow = Console(file=io.StringIO(), width=40, force_terminal=True, color_system=None)
+    monkeypatch.setattr(show, "console", lambda **_: narrow)
+    rows = [
+        ["01a207a6-4c24-7302-93cf-e1d80a7b35b9", "7", "a long story about everything that happened"],
+        ["01a207a6-4a30-77e7-8548-6ebbace235bb", "12", ""],
+    ]
+    narrow.print(show.table(("id", "times", "error"), rows, right=("times",), cut="error"))
+
+    assert [
+        "id",
+        "  times",
+        "  error",
+        "\u2500" * 40,
+        "01a207a6-4c24-7302-93cf-e1d80a7b35b9",
+        "      7",
+        "  a long story about everything that ha\u2026",
+        "01a207a6-4a30-77e7-8548-6ebbace235bb",
+        "     12",
+    ] == [line.rstrip() for line in narrow.file.getvalue().splitlines()]  # type: ignore[attr-defined]
+
+
 def test_a_command_is_named_as_it_can_be_called(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     """In a fresh checkout nothing is on the PATH yet."""
     monkeypatch.chdir(tmp_path)

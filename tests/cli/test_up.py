@@ -78,7 +78,7 @@ def test_a_terminal_shows_a_bar_and_ctrl_c_ends_it(here: StartHere):
         taken = busy.getsockname()[1]
         up = here("up", "--demo", terminal=True, TRUNKLINE_PORT=str(taken))
         up.until("Ready. Ctrl-C stops it.")
-    assert f"Port {taken} is taken: the gateway has another one." in up.plain
+    assert f"Port {taken} is taken: this has another one." in up.plain
     (url,) = re.findall(r"^API +(http://127\.0\.0\.1:\d+)/api \(development\), described at \1/api/docs\s*$", up.plain, re.MULTILINE)
     assert "Token        test-customer-token-123 (of tenant customer-001: may send, work and watch)" in up.plain
     _what_it_says_about_the_api(up.plain, url)

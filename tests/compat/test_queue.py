@@ -63,6 +63,7 @@ async def test_a_job_lives_through_the_documented_statuses(queue: CompatQueue, c
         job = await queue.get_next_job(["crm_sync"], timeout=10)
         assert job is not None
         seen += [(await queue.get_job(bad.id)).status, await queue.fail_job(job.id, ValueError("provider said no"))]
+        assert "provider said no" == (await queue.get_job(bad.id)).last_error
     taken = await queue.get_next_job(["lead_import"])
     assert taken is not None
     await queue.complete_job(taken.id, {"imported": 7})

@@ -12,10 +12,13 @@ from typing import Any
 import msgspec
 import pydantic
 import pytest
+import structlog
+from structlog.testing import capture_logs
 
 from tests.support import cpu
 from tests.support.until import until
 from trunkline import Fail, Job, RetryAfter, Snooze, Trunkline
+from trunkline.engine import worker
 from trunkline.errors import InvalidInput
 from trunkline.store import read
 
@@ -109,7 +112,7 @@ async def test_a_payload_that_does_not_fit_ends_the_job_and_names_the_field(app,
     job = await run(app, "k", payload)
 
     assert ("failed", 1) == (job.state, job.attempt)
-    assert named in job.error["message"]
+    assert named in job.error["message"] and "Extra inputs" not in job.error["message"]
 
 
 def test_a_handler_that_cannot_be_filled_is_refused_when_declared(app_offline):
@@ -155,15 +158,18 @@ async def has_state(app: Trunkline, job_id: Any, *states: str) -> bool:
     return (await app.get(job_id)).state in states
 
 
-async def test_an_exception_is_retried_until_the_limit(app):
-    """Three attempts with two retries, and every one of them is kept."""
+async def test_an_exception_is_retried_until_the_limit(app, monkeypatch):
+    """Three attempts with two retries, and every one of them is kept; the log says what the last one was."""
+    monkeypatch.setattr("trunkline.engine.worker.log", structlog.get_logger())  # the module's own is bound to the log already
 
     @app.job("k", retry_limit=2, retry_delay=0)
     async def handler(job: Job) -> None:
         raise RuntimeError(f"attempt {job.attempt}")
 
-    job = await run(app, "k")
+    with capture_logs() as logs:
+        job = await run(app, "k")
 
+    assert ["RuntimeError: attempt 3"] == [line["error"] for line in logs if line["event"] == "worker.job_failed"]
     assert ("failed", 3, 3) == (job.state, job.attempt, job.failures)
     assert "attempt 3" == job.error["message"]
     assert ["attempt 1", "attempt 2", "attempt 3"] == [a["error"]["message"] for a in await read.attempts(app.store, job.tenant_id, job.id)]
@@ -400,6 +406,20 @@ async def test_a_job_that_is_not_worth_starting_any_more_ends_cancelled(app):
 
 
 # -- who serves whom ----------------------------------------------------------------------
+
+
+async def test_the_first_job_of_a_new_tenant_does_not_wait_for_a_look_at_all_lines(app, monkeypatch):
+    """Who makes a queue tells of it."""
+    monkeypatch.setattr(worker, "LINES_EVERY_S", 600.0)
+
+    @app.job("shared", tenants="all")
+    async def shared() -> str:
+        return "done"
+
+    await app.start_worker()
+    job_id = await app.enqueue("shared", tenant="newcomer")
+
+    assert "done" == await app.wait(job_id, timeout=20, tenant="newcomer")
 
 
 async def test_a_handler_serves_the_default_tenant_only_unless_it_says_all(app):

@@ -62,6 +62,21 @@ async def test_every_tenant_is_counted_where_the_operator_allows_it(registrar: T
     assert 1 == result["enqueued"]
 
 
+def test_the_axis_names_whole_jobs_where_its_lines_are() -> None:
+    """Half of seven is no four."""
+    for most, named in ((7, ["0", "4", "8"]), (1, ["0", "1", "2"]), (2400, ["0", "1,200", "2,400"])):
+        html = page(
+            [Usage("t", date(2026, 1, 1), "k", most, 0, 0, 0, 0, None, None, None)],
+            title="",
+            first=date(2026, 1, 1),
+            last=date(2026, 1, 1),
+            zone="UTC",
+        )
+        texts = ET.fromstring(html[html.index("<svg") : html.index("</svg>") + 6]).findall("text")
+
+        assert named == [text.text for text in texts][:3]
+
+
 def test_names_on_the_page_are_text_and_the_page_is_well_formed() -> None:
     rows = [
         Usage(EVIL, date(2026, 1, 1), EVIL, 4, 2, 1, 0, 1, 1.5, 2.0, None),

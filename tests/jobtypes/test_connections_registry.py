@@ -45,7 +45,7 @@ def test_these_schemes_are_accepted(url: str, dialect: str) -> None:
 
 
 def test_an_unknown_id_names_the_variable_to_set() -> None:
-    with pytest.raises(NotFound, match=r"'shop-eu' is unknown: TRUNKLINE_CONNECTION_SHOP_EU is not set"):
+    with pytest.raises(NotFound, match=r"'shop-eu' is unknown: none .* is registered .*TRUNKLINE_CONNECTION_SHOP_EU is not set"):
         resolve("shop-eu", SHOP)
 
 

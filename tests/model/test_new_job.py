@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -169,6 +170,21 @@ def test_a_policy_that_cannot_work_is_refused(policy):
     """When it is declared, not when the first job fails."""
     with pytest.raises(InvalidInput):
         Policy(**policy)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"prioritty": 5}, "did you mean priority?"),
+        ({"retry_backoff": "yes"}, "option retry_backoff is 'yes': it is not of its type."),
+        ({"zzz": 1}, "there is no such option. There are: batch_id, "),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_an_option_that_is_not_taken_says_which_are(options, said):
+    """It is read on a command line and in answers of the API, where nobody can look at Python."""
+    with pytest.raises(InvalidInput, match=re.escape(said)):
+        new_job("mail", **options)
 
 
 @pytest.mark.parametrize("ending", [Snooze, RetryAfter])

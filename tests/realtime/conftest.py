@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from tests.support.sessions import Sessions
-from tests.support.until import until
+from tests.support.until import WITHIN_S, until
 from trunkline.realtime import Event, Stream
 from trunkline.settings import Settings
 from trunkline.store import Signals, Store
@@ -50,6 +50,12 @@ class Told:
 Open = Callable[..., Awaitable[Told]]
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A replay may wait for its read as long as tests wait for anything: five seconds are a promise to clients, not to a busy machine."""
+    monkeypatch.setattr("trunkline.realtime.stream.READY_S", WITHIN_S)
+
+
 @pytest.fixture
 async def open_stream(trunkline_url: str) -> AsyncIterator[Open]:
     """Start a stream as another process has one: a pool, a LISTEN connection and a reader of its own; it watches `tenants`."""
@@ -69,7 +75,7 @@ async def open_stream(trunkline_url: str) -> AsyncIterator[Open]:
             stack.push_async_callback(told.stream.stop)
             for tenant_id in tenants:
                 told.stream.watch(tenant_id)
-                await told.stream.ready(tenant_id)
+                await told.stream.ready(tenant_id, WITHIN_S)
             return told
 
         yield start

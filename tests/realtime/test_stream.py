@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 
-from tests.support.until import until
-from trunkline.realtime import stream, telling
+from tests.support.until import WITHIN_S, until
+from trunkline.realtime import Stream, stream, telling
 from trunkline.store import events as store_events
 from trunkline.store import work
 
@@ -188,6 +188,25 @@ async def test_a_move_that_had_looked_before_anybody_watched_is_waited_for(queue
     job_id = await queue.put()
 
     assert [job_id] == [event.job_id for event in await told.until(1)]
+
+
+async def test_a_stream_that_is_woken_and_stopped_at_once_stops(queue):
+    """However far the wake-up has come when it is cancelled."""
+    for steps in range(6):
+        made = Stream(queue.store, lambda hear: lambda: None)
+        await made.start()
+        made.watch(queue.tenant_id)
+        await made.ready(queue.tenant_id, WITHIN_S)
+        for _ in range(20):
+            await asyncio.sleep(0)  # it waits again
+        made._wake.set()
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        running, stopping = made._tasks[0], asyncio.create_task(made.stop())
+        done, _ = await asyncio.wait([stopping], timeout=5)
+        running.cancel()
+
+        assert done, steps
 
 
 async def test_who_asks_amid_a_burst_is_answered_after_the_next_one(queue, open_stream, monkeypatch):

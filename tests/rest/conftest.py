@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -13,8 +15,10 @@ import jwt
 import pytest
 import pytest_asyncio
 
-from trunkline import Trunkline
+from trunkline import Job, Trunkline
 from trunkline.auth import Tokens
+from trunkline.jobtypes.files import results
+from trunkline.rest.pace import Pace
 from trunkline.settings import Settings
 from trunkline.store.admin import create_database, drop_database
 
@@ -43,9 +47,10 @@ def databases(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest_asyncio.fixture(scope="package", loop_scope="package")
-async def app(api_url: str, databases: Path) -> AsyncIterator[Trunkline]:
+async def app(api_url: str, databases: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Trunkline]:
     """An application that knows users, with two handlers: one answers its payload, one fails as it is told."""
     given = {"shutdown_timeout_s": 2, "jwt_secret": SECRET, "env": "development", "api_rate": 1000, "encryption_keys": KEY}
+    given |= {"files_dir": str(tmp_path_factory.mktemp("files")), "import_max_bytes": 100_000}
     settings = Settings.load({}, database_url=api_url, connection_hosts=str(databases), **given)
     async with Trunkline(settings=settings) as app:
 
@@ -57,6 +62,13 @@ async def app(api_url: str, databases: Path) -> AsyncIterator[Trunkline]:
         async def fall(how: str = "no") -> None:
             raise ValueError(how)
 
+        @app.job("keep", retry_limit=0, tenants="all")
+        async def keep(job: Job, name: str = "", text: str = "") -> dict[str, Any]:
+            """A file as the job types make them; `name` is what the result says, else its own."""
+            own = f"{job.id}-1.csv"
+            (results(app.settings, job.tenant_id) / own).write_text(text, "utf-8")
+            return {"file": name or own, "sha256": hashlib.sha256(text.encode()).hexdigest()}
+
         yield app
 
 
@@ -64,6 +76,7 @@ async def app(api_url: str, databases: Path) -> AsyncIterator[Trunkline]:
 async def base(app: Trunkline) -> str:
     """Where the API is: a real server on a free port."""
     server = await app.start_gateway(port=0, mode="development", api=True)
+    app.api._strangers = Pace(1000.0, 1000.0)  # all tests are one address, and many of them come without a credential
     return f"http://127.0.0.1:{server.port}"
 
 
@@ -161,3 +174,15 @@ async def working(app: Trunkline) -> AsyncIterator[None]:
     await app.start_worker(concurrency=20)
     yield
     await app.stop_worker()
+
+
+@pytest_asyncio.fixture(loop_scope="package")
+async def things(user, admin, databases, tenant) -> dict[str, str]:
+    """One of everything that has a name or an id, by the first part of its path."""
+    token = (await admin.post("/api/tokens", json={"description": "of acme"})).json()["id"]
+    await admin.post("/api/schedules", json={"name": "nightly", "type": "echo", "cron": "0 3 * * *"})
+    await admin.post("/api/templates", json={"name": "thumb", "type": "echo", "payload": {"mine": 1}})
+    sqlite3.connect(file := databases / f"{tenant}.db").close()
+    connection = (await admin.post("/api/connections", json={"name": "shop", "url": f"sqlite:///{file}"})).json()["id"]
+    others = {"connections": connection, "tokens": token, "schedules": "nightly", "templates": "thumb", "queues": "echo"}
+    return {"jobs": await user.made(payload={"mine": 1}), **others}

@@ -43,6 +43,19 @@ async def test_a_database_is_registered_read_and_taken_away(app, admin, tenant, 
     assert ["connection.deleted", "connection.rebuilt", "connection.created"] == acts
 
 
+async def test_a_user_may_have_a_connection_read_and_a_plain_token_may_not(admin, user, stranger, machine, file):
+    """It is a job of the user's own, and only who registers connections sees them listed."""
+    made = await admin.post("/api/connections", json={"name": "shop", "url": f"sqlite:///{file}"})
+    place = f"/api/connections/{made.json()['id']}"
+    asked = await user.post(f"{place}/rebuild", json={})
+    refused = [await (await machine("send", "work")).post(f"{place}/rebuild", json={}), await user.get("/api/connections")]
+
+    assert (202, "Schema rebuild job queued") == (asked.status_code, asked.json()["message"])
+    assert "schema-rebuild" == (await user.get(f"/api/jobs/{asked.json()['jobId']}")).json()["type"]
+    assert [403, 403] == [one.status_code for one in refused]
+    assert 404 == (await stranger.post(f"{place}/rebuild", json={})).status_code
+
+
 async def test_a_repeated_registration_is_answered_alike_though_the_database_is_gone(admin, file):
     """And nothing is registered twice."""
     body, key = {"name": "shop", "url": f"sqlite:///{file}"}, {"Idempotency-Key": "a"}
@@ -68,9 +81,11 @@ async def test_what_cannot_be_registered_leaves_nothing(admin, user, machine, fi
             ("taken", good),
         )
     ]
+    away = (await admin.post("/api/connections", json={"name": "e", "url": "postgresql://clerk:x@127.0.0.1:1/x"})).json()
     forbidden = [await client.post("/api/connections", json={"name": "d", "url": good}) for client in (user, await machine("send", "work"))]
 
     assert ["host_refused", "host_refused", "connection_unusable", "invalid_input"] == [one.json()["code"] for one in refused]
     assert {422} == {one.status_code for one in refused} and "very-secret" not in "".join(one.text for one in refused)
+    assert "connection_failed" == away["code"] and away["detail"].endswith("Try again when it can be."), away
     assert [403, 403] == [one.status_code for one in forbidden]
     assert ["taken"] == [one["name"] for one in (await admin.get("/api/connections")).json()["data"]]

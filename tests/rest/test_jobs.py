@@ -121,7 +121,13 @@ async def test_filters_go_together(working, user, other, admin):
     assert [mine] == await found(admin, status="failed", userId="user-1", error="broken")
     assert [] == await found(admin, createdAfter="2099-01-01T00:00:00Z")
     assert 3 == len(await found(admin, createdBefore="2099-01-01T00:00:00Z", createdAfter="2020-01-01T00:00:00Z"))
-    assert [] == await found(admin, type="'; drop table job; --")
+    for text in ("'; drop table job; --", "%", "_", ".*", "(a+)+$", "\\", "$1", "{0}", "%s", "😀", "\u202e"):
+        for name in ("type", "queue", "userId"):
+            assert [] == await found(admin, **{name: text}), (name, text)
+    assert [] == await found(admin, error=".*") == await found(admin, error="_") == await found(admin, error="\\")
+    assert [mine] == await found(admin, error="%")
+    for name in ("actor", "act", "subject"):
+        assert [] == (await admin.get("/api/audit", params={name: "%"})).json()["data"], name
     assert 422 == (await user.get("/api/jobs", params={"createdAfter": "2027-01-01T00:00:00"})).status_code
 
 
@@ -142,7 +148,7 @@ async def test_bulk_acts_are_for_what_fits_and_is_ones_own(user, other, admin):
 
 async def test_a_live_singleton_is_a_conflict_that_names_the_job(user):
     """And a repeated idempotency key of the job's own is that job."""
-    job = await user.made(options={"singletonKey": "one"})
+    job = await user.made(options={"singletonKey": "one", "expireInSeconds": 60})
     taken = await user.post("/api/jobs", json={"type": "echo", "options": {"singletonKey": "one"}})
     keyed = await user.made(options={"idempotencyKey": "k"})
     same = await user.post("/api/jobs", json={"type": "echo", "options": {"idempotencyKey": "k"}})

@@ -47,6 +47,18 @@ async def test_a_hundred_at_once_make_one_job(user):
     assert {"still_running"} >= {one.json()["code"] for one in refused} and all("retry-after" in one.headers for one in refused)
 
 
+async def test_a_race_of_two_bodies_under_one_key_has_one_winner(user):
+    """The other body is refused, or told that the key is under way; never carried out."""
+    bodies = [{**BODY, "payload": {"n": n % 2}} for n in range(40)]
+    answers = await asyncio.gather(*(user.post("/api/jobs", json=body, headers={"Idempotency-Key": "r"}) for body in bodies))
+    said = {one.json().get("id") or one.json()["code"] for one in answers}
+    made = [n % 2 for n, one in enumerate(answers) if one.status_code == 201]
+
+    assert 1 == len(set(made)) and 1 == await count(user), said
+    assert said - {"key_reused", "still_running"} == {one.json()["id"] for one in answers if one.status_code == 201}
+    assert "key_reused" == (await user.post("/api/jobs", json=bodies[1 - made[0]], headers={"Idempotency-Key": "r"})).json()["code"]
+
+
 async def test_a_refused_request_may_be_repeated(user, admin):
     """It left nothing behind: neither a job nor the key."""
     refused = await user.post("/api/jobs", json={"template": "later"}, headers={"Idempotency-Key": "c"})

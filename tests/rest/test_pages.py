@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import asyncpg
 import pytest
@@ -59,6 +60,13 @@ async def cost(conn: asyncpg.Connection, text: str, args: tuple, *, generic: boo
     return large, plan.blocks
 
 
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """A plan's node, and all below it."""
+    yield plan
+    for below in plan.get("Plans", ()):
+        yield from nodes(below)
+
+
 CASES = {
     "all": (Filter(), 1200),
     "of a user": (Filter(user_id="u2"), 1200),
@@ -67,6 +75,8 @@ CASES = {
     "completed": (Filter(states=("completed",)), 1200),
     "failed": (Filter(states=("failed",)), 1200),
     "failed of a user": (Filter(states=("failed",), user_id="u2"), 4000),
+    "cancelled of a user who has none": (Filter(states=("cancelled",), user_id="u2"), LOOKS * 3),
+    "failed of a user, with a text": (Filter(states=("failed",), user_id="u2", error="no"), LOOKS * 3),
     "of a time": (Filter(created_after=NOW - timedelta(days=1), created_before=NOW + timedelta(days=1)), 1200),
     "of a kind": (Filter(kind="work"), 1200),
     "failed, of a kind": (Filter(states=("failed",), kind="work"), 1500),
@@ -101,6 +111,27 @@ async def test_a_total_stops_counting(full, wanted):
 
     assert set() == sequential and touched < pages.COUNTED * 8
     assert (await conn.fetchrow(text, *args))[1] <= pages.COUNTED
+
+
+async def test_which_of_a_user_s_jobs_failed_is_asked_of_an_index_alone(full):
+    """The rows of `outcome` lie all over the history: those of jobs that completed are not read to find the others."""
+    conn, tenant_id = full
+    for state in ("failed", "cancelled"):
+        text, args = pages._count(tenant_id, Filter(states=(state,), user_id="u2"))
+        plan = json.loads(await conn.fetchval(f"explain (format json) {text}", *args))[0]["Plan"]
+        asked = {node["Index Name"] for node in nodes(plan) if node.get("Relation Name", "").startswith("outcome")}
+
+        assert asked and all("state" in name for name in asked), asked
+
+
+async def test_a_text_in_errors_is_looked_for_in_the_rows_that_are_walked(full):
+    """And not looked up a second time by their keys."""
+    conn, tenant_id = full
+    text, args = pages._page(tenant_id, Filter(states=("failed",), error="none"), None, "l.at desc, l.job_id desc", PAGE, 0)
+    plan = json.loads(await conn.fetchval(f"explain (analyze, timing off, format json) {text}", *args))[0]["Plan"]
+
+    read = [node for node in nodes(plan) if node.get("Relation Name", "").startswith("outcome") and node["Actual Loops"]]
+    assert read and all(1 == node["Actual Loops"] for node in read)
 
 
 async def test_one_job_is_found_by_its_key(full):

@@ -93,7 +93,8 @@ async def test_chunked_bodies_are_measured_too(user):
 
 async def test_a_body_that_does_not_come_is_given_up(user, base, monkeypatch):
     """Whoever sends a byte a minute holds nothing."""
-    monkeypatch.setattr("trunkline.rest.asking.BODY_S", 0.2)
+    monkeypatch.setattr("trunkline.rest.asking.BODY_S", 0.5)
+    monkeypatch.setattr("trunkline.gateway.protocols.HEADERS_WITHIN_S", 0.2)  # of those who read no body; here it is the same time
     host, port = base.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     head = f"POST /api/jobs HTTP/1.1\r\nHost: x\r\nAuthorization: {user._headers['Authorization']}\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n"
@@ -127,6 +128,22 @@ async def test_whoever_asks_too_fast_is_told_when_to_come_back(app, user, other,
     assert (429, "rate_limited") == problem(answers[2]) and 1 <= int(answers[2].headers["retry-after"]) <= 2
 
 
+async def test_whoever_guesses_credentials_is_slowed_by_address(app, user, ask, monkeypatch):
+    """A good credential from there is served; what the client says its address is changes nothing."""
+    from trunkline.rest.pace import Pace
+
+    monkeypatch.setattr(app.api, "_strangers", Pace(1.0, 2.0))
+    guesses = [
+        await ask(guess).get(
+            "/api/me", headers={"X-Forwarded-For": f"10.0.0.{n}", "Forwarded": f"for=10.0.0.{n}", "X-Real-IP": f"10.0.0.{n}"}
+        )
+        for n, guess in enumerate((None, "nonsense", "tl_" + "x" * 43, "eyJ.x.y"))
+    ]
+
+    assert [401, 401, 429, 429] == [one.status_code for one in guesses] and "retry-after" in guesses[2].headers
+    assert 200 == (await user.get("/api/me")).status_code
+
+
 async def test_every_answer_says_how_browsers_are_to_treat_it(user, ask):
     """Refusals too."""
     for answer in (await user.get("/api/me"), await ask().get("/api/me"), await ask().get("/nothing"), await ask().get("/healthz")):
@@ -139,6 +156,10 @@ async def test_only_origins_that_are_set_may_be_called_from(user):
     for origin, allowed in (("http://localhost:5173", True), ("https://evil.example", False), ("null", False)):
         answer = await user.get("/api/me", headers={"Origin": origin})
         assert allowed == (answer.headers.get("access-control-allow-origin") == origin), origin
+        asks = {"Origin": origin, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
+        before = await user.request("OPTIONS", "/api/jobs", headers=asks)
+        assert allowed == (before.headers.get("access-control-allow-origin") == origin), origin
+        assert "access-control-allow-credentials" not in before.headers  # nothing here is asked by cookie
 
 
 async def test_a_payload_comes_back_as_the_text_that_it_was(user):

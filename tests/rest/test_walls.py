@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from uuid import uuid4
 
 import asyncpg
 import pytest
-import pytest_asyncio
+from uuid_utils.compat import uuid7
 
 from trunkline import Trunkline
 from trunkline.sql import render
@@ -18,18 +17,6 @@ from trunkline.store.reader import BEGIN, WALL, Reader
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 # What stands in a path, and whether it may be a user's own (else it is the tenant's).
 KNOWN = {"job_id", "name", "token_id", "connection_id"}
-
-
-@pytest_asyncio.fixture(loop_scope="package")
-async def things(user, admin, databases, tenant) -> dict[str, str]:
-    """One of everything that has a name or an id, by the first part of its path."""
-    token = (await admin.post("/api/tokens", json={"description": "of acme"})).json()["id"]
-    await admin.post("/api/schedules", json={"name": "nightly", "type": "echo", "cron": "0 3 * * *"})
-    await admin.post("/api/templates", json={"name": "thumb", "type": "echo", "payload": {"mine": 1}})
-    sqlite3.connect(file := databases / f"{tenant}.db").close()
-    connection = (await admin.post("/api/connections", json={"name": "shop", "url": f"sqlite:///{file}"})).json()["id"]
-    others = {"connections": connection, "tokens": token, "schedules": "nightly", "templates": "thumb", "queues": "echo"}
-    return {"jobs": await user.made(payload={"mine": 1}), **others}
 
 
 def routes(document) -> list[tuple[str, str]]:
@@ -170,3 +157,28 @@ async def test_without_the_second_wall_the_first_one_stands(app: Trunkline, user
     assert not await reader.has_wall() and "set local role mine_app" == render(WALL, "mine")
     assert [mine] == [str(job.id) for job in (await pages.page(reader, tenant_id, pages.Filter(), limit=10)).jobs]
     assert None is await pages.job(reader, tenant_id, theirs)
+
+
+async def test_an_id_of_one_s_own_is_no_way_to_another_s_job(user, other, stranger, admin):
+    """Repeated by its owner it is the job that is there; for others of the tenant it is taken, and nothing is said of it or written."""
+    job_id = str(uuid7())
+    body = {"type": "echo", "payload": {"mine": 1}, "options": {"id": job_id}}
+    first, again, theirs, elsewhere = [await client.post("/api/jobs", json=body) for client in (user, user, other, stranger)]
+    acts = [(row["act"], row["actor"]) for row in (await admin.get("/api/audit")).json()["data"]]
+
+    assert [201, 200, 404, 201] == [one.status_code for one in (first, again, theirs, elsewhere)] and first.json() == again.json()
+    assert [("job.created", "user-1")] == acts
+    assert 1 == (await user.get("/api/jobs")).json()["pagination"]["total"]
+
+
+async def test_a_job_may_not_wait_for_another_s(user, other, stranger, admin):
+    """When it ended would be seen, and that it is there; in the same words as of a job that is not there."""
+    mine, theirs, foreign, absent = await user.made(), await other.made(), await stranger.made(), str(uuid7())
+    answers = [
+        await user.post("/api/jobs", json={"type": "echo", "options": {"dependsOn": [mine, parent]}})
+        for parent in (mine, theirs, foreign, absent)
+    ]
+    told = {one.text.replace(parent, "?") for one, parent in zip(answers[1:], (theirs, foreign, absent), strict=True)}
+
+    assert [201, 404, 404, 404] == [one.status_code for one in answers] and 1 == len(told), told
+    assert 201 == (await admin.post("/api/jobs", json={"type": "echo", "options": {"dependsOn": [mine, theirs]}})).status_code

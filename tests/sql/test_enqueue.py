@@ -265,7 +265,7 @@ async def test_declaring_again_changes_the_policy_of_jobs_that_wait(queue):
 
 
 async def test_enqueue_wakes_a_sleeper_and_nobody_else(queue, sessions):
-    """NOTIFY takes a lock of the whole server at commit, so a busy system sends none."""
+    """NOTIFY takes a lock of the whole server at commit, so a busy system sends none; a queue is told of once, when it is made."""
     heard: list[str] = []
     listener = await sessions.connect()
     await listener.add_listener("trunkline:signals", lambda *signal: heard.append(signal[3]))
@@ -277,7 +277,7 @@ async def test_enqueue_wakes_a_sleeper_and_nobody_else(queue, sessions):
     await queue.put_plain(3)
     await listener.execute("select 1")
 
-    assert [f"wake {queue.queue_id}"] == heard
+    assert ["lines", f"wake {queue.queue_id}"] == heard
 
 
 async def test_an_id_made_in_sql_is_a_version_7_of_now(store):

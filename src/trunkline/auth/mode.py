@@ -45,8 +45,8 @@ async def prepare(store: Store, mode: Mode) -> None:
     live = await tokens.by_hash(store, hashed)
     if mode == "production" and live is not None:
         raise InvalidSetting(
-            f"TRUNKLINE_ENV is 'production' and the test token of the documentation is live in tenant {live.tenant!r}. "
-            f"End it: trunkline tokens deactivate {live.token_id} --tenant {live.tenant}"
+            "this is production (TRUNKLINE_ENV says so, or is not set and the database is your own), and the test token of the documentation "
+            f"is live in tenant {live.tenant!r}. End it: trunkline tokens deactivate {live.token_id} --tenant {live.tenant}"
         )
     if mode == "development" and live is None:
         tenant_id = await sessions.tenant_id(store, TEST_TENANT)

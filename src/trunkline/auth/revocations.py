@@ -71,7 +71,8 @@ class Revocations:
         """Look at what is open every few seconds, and when told to, until cancelled."""
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._look.wait(), self._every_s if self._tokens or self._ending else None)
+                async with asyncio.timeout(self._every_s if self._tokens or self._ending else None):
+                    await self._look.wait()
             self._look.clear()
             try:
                 await self.look()

@@ -28,6 +28,7 @@ USER_SCOPES: frozenset[Scope] = frozenset(("send", "watch"))
 ADMIN_SCOPES: frozenset[Scope] = frozenset(("send", "watch", "admin"))
 
 
+_UNSTORABLE = re.compile("[\\x00\\ud800-\\udfff]")  # JSON can spell it, and no PostgreSQL text holds it
 _JWT = re.compile(r"eyJ[A-Za-z0-9_-]*\.[A-Za-z0-9_-]*\.[A-Za-z0-9_-]*")
 
 
@@ -60,7 +61,7 @@ class Users:
         """
         claims = await self._claims(token)
         user_id, tenant = claims["sub"], self._tenant(claims)
-        if not isinstance(user_id, str) or not 1 <= len(user_id) <= 500 or re.search("[\x00\ud800-\udfff]", user_id):
+        if not isinstance(user_id, str) or not 1 <= len(user_id) <= 500 or _UNSTORABLE.search(user_id):
             raise Unauthenticated(INVALID)
         scopes = ADMIN_SCOPES if self._is_admin(claims) else USER_SCOPES
         expires_at = datetime.fromtimestamp(min(int(claims["exp"]), 2**35), UTC)

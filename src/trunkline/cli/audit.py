@@ -54,7 +54,8 @@ async def _list(wanted: dict[str, Any], limit: int, after: str | None, tenant: s
     if as_json:
         show.emit({"audit": [_document(row) for row in found], "next": further})
     elif not found and further is None:
-        show.hint("Nothing yet: what people do through the API or the command line appears here.")
+        asked = behind is not None or any(value is not None for value in wanted.values())
+        show.hint("No act fits." if asked else "Nothing yet: what people do through the API or the command line appears here.")
     else:
         show.draw(_table(found))
         _hint(further)

@@ -44,7 +44,7 @@ async def _list(only_open: bool, limit: int, tenant: str | None, *, as_json: boo
     if as_json:
         show.emit({"batches": [batch_document(batch) for batch in found]})
     elif not found:
-        show.hint("No such batch.")
+        show.hint("No batch is open." if only_open else "No batch yet: trunkline batches send JSON, or app.batches.send in a program.")
     else:
         show.draw(_table(found))
 

@@ -46,8 +46,18 @@ def show_config(as_json: Json = False) -> None:
     if connections:
         show.say("\nRegistered databases", style="bold")
         show.draw(show.facts((each["id"], each["url"]) for each in connections))
+    warn(unknown)
+
+
+def warn(unknown: Mapping[str, str | None]) -> None:
+    """Say which variables are read by nobody."""
     for name, meant in unknown.items():
         show.say(f"warning: {name} is set and means nothing" + (f": did you mean {meant}?" if meant else "."), style="yellow", stderr=True)
+
+
+def warn_of_misspelt(environ: Mapping[str, str]) -> None:
+    """The same of those that look like a setting, for processes that start; a plug-in may read others."""
+    warn({name: meant for name, meant in unknown_variables(environ).items() if meant})
 
 
 def version(as_json: Json = False) -> None:
@@ -106,7 +116,9 @@ def unknown_variables(environ: Mapping[str, str]) -> dict[str, str | None]:
         for name in environ
         if name.startswith(PREFIX) and not name.startswith(PREFIX + CONNECTION) and name not in (*known, *ELSEWHERE)
     ]
-    return {name: next(iter(get_close_matches(name, known, n=1)), None) for name in sorted(strange)}
+    names = {each.removeprefix(PREFIX): each for each in known}  # with it everything looks alike
+    near = {name: get_close_matches(name.removeprefix(PREFIX), names, n=1, cutoff=0.7) for name in sorted(strange)}
+    return {name: names[found[0]] if found else None for name, found in near.items()}
 
 
 def _known() -> list[str]:

@@ -53,6 +53,7 @@ def serve(
 
 async def _serve(host: str | None, port: int | None, workers: int, metrics_port: int | None, *, api: bool, as_json: bool) -> int:
     from trunkline.cli import siblings, welcome
+    from trunkline.cli.config import warn_of_misspelt
     from trunkline.cli.interrupts import Interrupts, Stopped
     from trunkline.cli.reach import LOG_LEVEL
     from trunkline.cli.voice import Voice
@@ -62,6 +63,8 @@ async def _serve(host: str | None, port: int | None, workers: int, metrics_port:
 
     voice, settings = Voice(as_json=as_json), Settings.load(host=host, port=port)
     logs.set_up("warning" if sys.stderr.isatty() and not os.environ.get(LOG_LEVEL) else settings.log_level, settings.log_format)
+    if siblings.keeper() is None:  # whose process has said it
+        warn_of_misspelt(os.environ)
     async with AsyncExitStack() as stack:
         interrupts = stack.enter_context(Interrupts())
         try:

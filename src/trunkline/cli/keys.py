@@ -33,7 +33,8 @@ def generate(as_json: Json = False) -> None:
         show.emit({"key": key})
         return
     show.say(key)
-    show.hint("Set it everywhere first as the last of TRUNKLINE_ENCRYPTION_KEYS, then as the first; then: trunkline keys rotate")
+    show.hint("Your first key: set TRUNKLINE_ENCRYPTION_KEYS to it for every process, and keep it: without it nothing is readable again.")
+    show.hint("One more: set it everywhere as the last of them, then everywhere as the first; then: trunkline keys rotate")
 
 
 @keys.command()

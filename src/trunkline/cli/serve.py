@@ -40,7 +40,8 @@ async def until_asked(worker: Worker | None, interrupts: Interrupts, voice: Voic
     told: Counter[tuple[str, str]] = worker.counts.by_kind.copy()
     while not interrupts.asked.is_set():
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(interrupts.asked.wait(), TELL_EVERY_S)
+            async with asyncio.timeout(TELL_EVERY_S):
+                await interrupts.asked.wait()
         _tell_endings(worker.counts.by_kind - told, voice)
         told = worker.counts.by_kind.copy()
 

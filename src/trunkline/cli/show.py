@@ -12,7 +12,7 @@ import asyncio
 import re
 import shutil
 import sys
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 A_MOMENT_S = 0.6  # shorter than this, a spinner only flickers
 GAP = 2  # columns between the columns of a table
+LEAST_CUT = 16  # columns of a cut cell: with fewer nobody understands what it says, and the row takes several lines instead
 PIPE_WIDTH = 240  # columns where nobody looks: wide enough that a table's rows stay whole
 STATE_STYLES = {
     "queued": "cyan",
@@ -106,7 +107,7 @@ def emit_line(document: Any) -> None:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], *, right: Sequence[str] = (), cut: str | None = None) -> Table:
-    """A table with one line for each row.
+    """A table with one line for each row, or on a terminal that is too narrow for that with several.
 
     Args:
         right: columns of numbers.
@@ -119,18 +120,54 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], *, right
     cells = [list(row) for row in rows]
     place = console()
     widths = [max([cell_len(column), *(cell_len(str(row[at])) for row in cells)]) for at, column in enumerate(columns)]
-    if cut is not None:
-        at = columns.index(cut)
-        others = sum(widths) - widths[at] + GAP * (len(columns) - 1)
-        widths[at] = min(widths[at], max(place.width - others, cell_len(cut)))
     # The box of terminals puts one blank of its own between columns.
     frame, pad = (box.SIMPLE_HEAD, GAP - 1) if place.is_terminal else (None, GAP)
     made = Table(box=frame, show_edge=False, pad_edge=False, padding=(0, pad, 0, 0), header_style="bold")
+    gives = None if cut is None else columns.index(cut)
+    others = sum(widths) + GAP * (len(columns) - 1) - (0 if gives is None else widths[gives])
+    if place.is_terminal and others + (0 if gives is None else min(widths[gives], LEAST_CUT)) > place.width:
+        fold = _fold(widths, [column in right for column in columns], place.width)
+        made.add_column(fold(columns), no_wrap=True, overflow="ellipsis")
+        for row in cells:
+            made.add_row(fold(row))
+        return made
+    if gives is not None:
+        widths[gives] = min(widths[gives], max(place.width - others, cell_len(columns[gives])))
     for column, width in zip(columns, widths, strict=True):
         made.add_column(column, justify="right" if column in right else "left", no_wrap=True, overflow="ellipsis", width=width)
     for row in cells:
         made.add_row(*row)
     return made
+
+
+def _fold(widths: Sequence[int], is_right: Sequence[bool], width: int) -> Callable[[Sequence[str | Text]], Text]:
+    """What makes one text of a row: as many columns a line as fit into `width` whole, later lines indented, empty ones left out."""
+    from rich.text import Text
+
+    lines: list[list[int]] = [[]]
+    end = 0
+    for at, needed in enumerate(widths):
+        if lines[-1] and end + GAP + needed > width:
+            lines.append([])
+            end = 0
+        end += GAP + needed if lines[-1] or len(lines) > 1 else needed
+        lines[-1].append(at)
+
+    def folded(row: Sequence[str | Text]) -> Text:
+        told: list[Text] = []
+        for line in lines:
+            cells = [cell.copy() if isinstance(cell := row[at], Text) else Text(cell) for at in line]
+            if told and not any(cell.plain for cell in cells):
+                continue
+            for at, cell in zip(line, cells, strict=True):
+                cell.align("right" if is_right[at] else "left", widths[at])
+            joined = Text(" " * GAP).join(cells)
+            joined.rstrip()
+            joined.truncate(width - (GAP if told else 0), overflow="ellipsis")
+            told.append(Text.assemble(" " * GAP, joined) if told else joined)
+        return Text("\n").join(told)
+
+    return folded
 
 
 def facts(pairs: Iterable[tuple[str, object]], *, label: int | None = None) -> Table:

@@ -8,6 +8,7 @@ keeps nothing else from starting.
 from __future__ import annotations
 
 import asyncio
+import os
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,7 +29,7 @@ def up(
     demo: Annotated[bool, typer.Option("--demo", help="Make a sample database and read its schema with a real job.")] = False,
     once: Annotated[bool, typer.Option("--once", help="With --demo: end when the job has ended.")] = False,
     no_worker: Annotated[bool, typer.Option("--no-worker", help="Only the database and its schema.")] = False,
-    no_gateway: Annotated[bool, typer.Option("--no-gateway", help="Open no port. Without it: TRUNKLINE_PORT, but for --once.")] = False,
+    no_gateway: Annotated[bool, typer.Option("--no-gateway", help="Open no port: neither API nor sockets.")] = False,
     concurrency: Annotated[int | None, typer.Option(min=1, help="Jobs at once. Unset: TRUNKLINE_CONCURRENCY.", show_default=False)] = None,
     metrics_port: MetricsPort = None,
     as_json: Json = False,
@@ -45,11 +46,13 @@ def up(
 
 async def _up(*, demo: bool, once: bool, works: bool, opens: bool, concurrency: int | None, metrics_port: int | None, as_json: bool) -> int:
     from trunkline.cli import beside, serve, welcome
+    from trunkline.cli.config import warn_of_misspelt
     from trunkline.cli.demo import demonstrate, register_connections
     from trunkline.cli.interrupts import Interrupts, Stopped
     from trunkline.cli.voice import Voice
 
     voice = Voice(as_json=as_json)
+    warn_of_misspelt(os.environ)
     async with AsyncExitStack() as stack:
         interrupts = stack.enter_context(Interrupts())
         try:

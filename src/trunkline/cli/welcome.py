@@ -33,13 +33,13 @@ def database(reached: Reached, migrated: Migrated, voice: Voice) -> None:
             [
                 ("Database", f"PostgreSQL {server.version}, embedded" if server else "the one in TRUNKLINE_DATABASE_URL"),
                 ("Data folder", server.data_dir if server else None),
-                ("URL", url),
                 ("Schema", f"{schema}, {show.count(applied, 'migration')} applied" if applied else f"{schema}, up to date"),
             ],
             label=LABEL,
         )
     )
     if not voice.as_json:
+        show.labelled("URL", url, width=LABEL)
         show.labelled("Look inside", command, width=LABEL)
     voice.event(
         "database",

@@ -51,6 +51,7 @@ def worker(
 
 async def _work(app: Trunkline, name: str, how: dict[str, Any], metrics_port: int | None, *, as_json: bool) -> int:
     from trunkline.cli import serve, welcome
+    from trunkline.cli.config import warn_of_misspelt
     from trunkline.cli.interrupts import Interrupts, Stopped
     from trunkline.cli.reach import LOG_LEVEL
     from trunkline.cli.voice import Voice
@@ -60,6 +61,7 @@ async def _work(app: Trunkline, name: str, how: dict[str, Any], metrics_port: in
     # A person at a terminal is told by the voice; a service's log gets what the settings ask for.
     level = "warning" if sys.stderr.isatty() and not os.environ.get(LOG_LEVEL) else app.settings.log_level
     logs.set_up(level, app.settings.log_format)
+    warn_of_misspelt(os.environ)
     async with AsyncExitStack() as stack:
         interrupts = stack.enter_context(Interrupts())
         try:
@@ -69,7 +71,7 @@ async def _work(app: Trunkline, name: str, how: dict[str, Any], metrics_port: in
         except Stopped:
             voice.say("Stopped before everything was up.")
             return 130
-        voice.say(f"{name} on {show.masked(app.settings.database_url or '')}")
+        voice.say(f"{name} on {show.masked(app.settings.database_url or '')}", whole=True)
         welcome.ready(app, voice, how["concurrency"], how["queues"])
         await serve.until_asked(worker, interrupts, voice)
         return await serve.stop(app, worker, voice)

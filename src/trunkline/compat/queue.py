@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
@@ -24,7 +24,7 @@ from trunkline.engine.vault import is_sealed, no_key
 from trunkline.errors import InvalidInput, LeaseLost, NotReadable, TrunklineError
 from trunkline.model import Claimed, JobView, as_uuid, kind_name
 from trunkline.model.payload import decode, encode
-from trunkline.store import Store, sessions, work
+from trunkline.store import Store, read, sessions, work
 from trunkline.store.front import front
 
 Status = Literal["PENDING", "PROCESSING", "COMPLETED", "DEAD_LETTER", "CANCELLED"]
@@ -150,7 +150,12 @@ class CompatQueue:
 
     async def get_job(self, job_id: UUID | str) -> CompatJob:
         """Where a job stands. NotFound: there is none."""
-        return _view(self.app.privacy.reveal(await self.app.get(job_id, tenant=self._tenant)))
+        found = self.app.privacy.reveal(await self.app.get(job_id, tenant=self._tenant))
+        if found.error is None and found.failures:  # it goes on: what failed stands with its attempts
+            store, tenant_id = await self._open()
+            errors = [one["error"] for one in await read.attempts(store, tenant_id, found.id) if one["error"]]
+            found = replace(found, error=errors[-1] if errors else None)
+        return _view(found)
 
     async def retry_job(self, job_id: UUID | str) -> None:
         """Give a DEAD_LETTER job its attempts back. NotRetryable: it is none."""

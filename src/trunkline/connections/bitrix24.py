@@ -21,7 +21,7 @@ import aiohttp
 import msgspec
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from trunkline.connections.registry import Connection
+from trunkline.connections.registry import TRIED_AGAIN, Connection
 from trunkline.errors import ConnectionFailed
 from trunkline.model import Fail
 
@@ -110,7 +110,7 @@ class Portal:
         told = f"{code or status}{'' if self._names_secret(words) else f': {words}'}"
         what = f"{self._connection}: the portal refuses {method} ({' '.join(told.split())[:300].rstrip('.')})."
         if code in PASSING or (status is not None and (status >= 500 or status in (408, 425)) and code != "OVERLOAD_LIMIT"):
-            return ConnectionFailed(f"{what} It is tried again while attempts are left.")
+            return ConnectionFailed(f"{what} {TRIED_AGAIN}")
         return Fail(what)
 
     async def _sent(self, method: str, parameters: dict[str, Any]) -> tuple[int, bytes, float | None]:

@@ -12,7 +12,7 @@ import re
 import sqlite3
 from collections.abc import Sequence
 
-from trunkline.connections.registry import Connection
+from trunkline.connections.registry import TRIED_AGAIN, Connection
 from trunkline.errors import ConnectionFailed
 from trunkline.model import Fail
 
@@ -120,7 +120,7 @@ def translated(error: BaseException, connection: Connection, doing: str = "read"
     what = f"Cannot {doing} {connection}: {cause.value}{_detail(error, connection)}."
     if cause in FINAL:
         return Fail(f"{what} {REMEDY[cause].format(place=connection.place)}")
-    return ConnectionFailed(f"{what} It is tried again while attempts are left.")
+    return ConnectionFailed(f"{what} {TRIED_AGAIN}")
 
 
 def refused(error: BaseException, connection: Connection, doing: str) -> Fail | ConnectionFailed:

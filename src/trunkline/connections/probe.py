@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 
 from trunkline.connections.aside import in_thread
-from trunkline.connections.registry import Connection
+from trunkline.connections.registry import TRIED_AGAIN, Connection
 from trunkline.errors import ConnectionFailed, ConnectionUnusable, InvalidSetting
 from trunkline.model import Fail
 
@@ -32,8 +32,13 @@ async def probe(connection: Connection) -> str:
             return await in_thread(lambda: _ask(connection), name="trunkline-connection")
     except TimeoutError:
         raise ConnectionFailed(f"{connection} did not answer within {WITHIN_S:g} s. Check host and port, or try again.") from None
+    except ConnectionFailed as failed:  # nobody waits for a job here
+        passing: str | None = str(failed).replace(TRIED_AGAIN, "Try again when it can be.")
+        sentence = ""
     except Fail as refused:
-        sentence = str(refused)
+        passing, sentence = None, str(refused)
+    if passing is not None:
+        raise ConnectionFailed(passing)
     raise ConnectionUnusable(sentence.partition(f" Correct {connection.place}")[0])
 
 

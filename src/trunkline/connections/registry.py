@@ -27,6 +27,7 @@ DIALECTS: dict[str, Dialect] = {
     "https": "bitrix24",
     "http": "bitrix24",
 }
+TRIED_AGAIN = "It is tried again while attempts are left."  # how sentences about what passes end
 ACCEPTED = (
     "postgresql://user:password@host:5432/name, mysql://user:password@host:3306/name, sqlite:////folder/file.db, "
     "or the address of a Bitrix24 webhook, https://portal.bitrix24.com/rest/1/code/"
@@ -89,7 +90,10 @@ def resolve(connection_id: str, environ: Mapping[str, str] | None = None) -> Con
     variable = variable_of(connection_id)
     url = (os.environ if environ is None else environ).get(variable, "").strip()
     if not url:
-        raise NotFound(f"connectionId {connection_id!r} is unknown: {variable} is not set where the worker runs. Set it to {ACCEPTED}.")
+        raise NotFound(
+            f"connectionId {connection_id!r} is unknown: none of that id or name is registered (trunkline connections list), and {variable} is "
+            f"not set where the worker runs. Register it, or set that to {ACCEPTED}."
+        )
     return Connection(connection_id, *checked_url(variable, url))
 
 

@@ -133,10 +133,14 @@ class Act(Operations):
 
     async def stands(self, tenant_id: int, job_id: UUID) -> JobStands:
         """Where a job stands, read within the act."""
-        found = await pages.stands(self.store, tenant_id, job_id)
+        found = await self.found(tenant_id, job_id)
         if found is None:
             raise not_there(job_id)
         return found
+
+    async def found(self, tenant_id: int, job_id: UUID) -> JobStands | None:
+        """The same; None: no such job."""
+        return await pages.stands(self.store, tenant_id, job_id)
 
     async def holds_key(self, tenant_id: int, kind: str, key: str | None, job_id: UUID) -> bool:
         """Whether a job is the holder of an idempotency key."""

@@ -65,7 +65,8 @@ class Gauges:
                 return
             self.looks += 1
             try:
-                self._look = await asyncio.wait_for(gauges.look(await self._app.open()), WITHIN_S)
+                async with asyncio.timeout(WITHIN_S):
+                    self._look = await gauges.look(await self._app.open())
             except (TrunklineError, TimeoutError) as error:
                 self._look = None
                 log.warning("gauges.not_read", error=str(error) or type(error).__name__)

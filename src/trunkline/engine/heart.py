@@ -103,7 +103,8 @@ class Heart:
             due_in_s = await self._beat()
             pause_s = self._every_s if due_in_s is None else min(self._every_s, max(due_in_s, 0.01))
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._soon.wait(), pause_s)
+                async with asyncio.timeout(pause_s):
+                    await self._soon.wait()
             self._soon.clear()
 
     async def _beat(self) -> float | None:

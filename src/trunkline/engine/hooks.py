@@ -190,7 +190,8 @@ class Told:
     async def drain(self) -> None:
         """Wait until everything was told, but not for long."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._waiting.join(), STOP_WITHIN_S)
+            async with asyncio.timeout(STOP_WITHIN_S):
+                await self._waiting.join()
 
     async def _call(self, observer: Observer, event: JobEvent) -> None:
         try:

@@ -21,10 +21,10 @@ from trunkline.model import JobView
 from trunkline.model.payload import decode
 from trunkline.model.secret_fields import ENVELOPE
 from trunkline.store import inspect, limits, pages, requests
-from trunkline.store.pages import LOOKS, Filter, JobRow, Page, Place, QueueRow
+from trunkline.store.pages import LOOKS, Filter, JobRow, JobStands, Page, Place, QueueRow
 from trunkline.store.reader import Reader
 
-__all__ = ["LOOKS", "Filter", "Health", "JobRow", "Page", "Place", "QueueRow", "Records"]
+__all__ = ["LOOKS", "Filter", "Health", "JobRow", "JobStands", "Page", "Place", "QueueRow", "Records"]
 WAITS_S = 30.0  # a worker that lives takes the first job of a tenant within seconds
 _SEALED = f'"{ENVELOPE}"'
 

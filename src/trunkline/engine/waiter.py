@@ -59,7 +59,8 @@ class Waiter:
         """Look whenever told to, and once a second while anybody waits, until cancelled."""
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._look.wait(), POLL_S if self._waiting else None)
+                async with asyncio.timeout(POLL_S if self._waiting else None):
+                    await self._look.wait()
             self._look.clear()
             try:
                 await self._watch()

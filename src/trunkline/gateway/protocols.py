@@ -1,6 +1,7 @@
 """How uvicorn reads our port: with an end to every patience.
 
-Always true: a connection that has not sent a whole request within HEADERS_WITHIN_S is closed, as is one whose headers are more than
+Always true: a connection that has not sent a whole request within HEADERS_WITHIN_S is closed (but where an application, which then has a
+bound of its own, takes files), as is one whose headers are more than
 MOST_HEADERS; a message of more than MOST_FRAGMENTS pieces, or of no UTF-8, ends its socket; a client that asks for pongs and does not read them is cut; a transport that is closed
 is gone ABORT_AFTER_S later, whether or not its client reads the rest.
 Called by: server.
@@ -19,6 +20,7 @@ try:
 except ImportError:  # no httptools on this system
     HttpToolsProtocol = None  # type: ignore[assignment,misc]
 
+PATIENT = "trunkline.patient"  # in the scope of a request whose application says itself how long its body may take
 ABORT_AFTER_S = 5.0
 HEADERS_WITHIN_S = 10.0
 MOST_HEADERS = 64 * 1024  # bytes of a request before its body
@@ -121,6 +123,11 @@ class WebSockets(WebSocketsSansIOProtocol):
             self._abort_soon()
 
 
+def is_patient(cycle: Any) -> bool:
+    """Whether the application of a request bounds its body by itself."""
+    return cycle is not None and PATIENT in cycle.scope
+
+
 class _Patience:
     """An end to waiting for a request; in front of either HTTP protocol of uvicorn."""
 
@@ -133,7 +140,7 @@ class _Patience:
 
     def _out_of_patience(self, transport: Any, before: Any = None) -> None:
         cycle = getattr(self, "cycle", None)
-        if transport.get_protocol() is not self:
+        if transport.get_protocol() is not self or is_patient(cycle):
             return
         if cycle is None or (cycle.more_body and cycle is before):
             transport.abort()
@@ -187,7 +194,7 @@ if HttpToolsProtocol is not None:
             super().on_message_complete()
 
         def _out_of_patience(self, transport: Any, _: Any = None) -> None:
-            if transport.get_protocol() is self:
+            if transport.get_protocol() is self and not is_patient(self.cycle):
                 transport.abort()
 
     Http = _HttpTools

@@ -122,9 +122,8 @@ class Server:
             family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
             bound = socket.create_server((self._host, self._port), family=family, backlog=2048, reuse_port=self._shares_port)
         except OSError as error:
-            raise InvalidSetting(
-                f"cannot listen on {self._host} port {self._port}: {error.strerror}. Set TRUNKLINE_HOST or TRUNKLINE_PORT."
-            ) from None
+            why = str(error.strerror).partition(" (while")[0]  # Python repeats the address there
+            raise InvalidSetting(f"cannot listen on {self._host} port {self._port}: {why}. Set TRUNKLINE_HOST or TRUNKLINE_PORT.") from None
         # Accepted sockets inherit it. asyncio leaves it out for sockets made without naming their protocol, and then an answer in two
         # writes waits for the client's delayed acknowledgement: 40 ms a request.
         bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -74,6 +74,7 @@ def _by_day(rows: Sequence[Usage], days: Sequence[date]) -> str:
         by_day[row.day].append(row)
     sums = [_sum(by_day[day]) for day in days]
     most = max((total["enqueued"] for total in sums), default=0) or 1
+    most += most % 2  # the axis names its half, in whole jobs
     step, tall = (WIDTH - LEFT) / len(days), HEIGHT - BOTTOM - 10
     drawn = [_axis(most, tall)]
     for at, (day, total) in enumerate(zip(days, sums, strict=True)):
@@ -94,7 +95,7 @@ def _axis(most: int, tall: float) -> str:
     for part in (0, 0.5, 1):
         y = HEIGHT - BOTTOM - part * tall
         lines.append(f'<line x1="{LEFT}" x2="{WIDTH}" y1="{y:.2f}" y2="{y:.2f}" stroke="#ddd"/>')
-        lines.append(f'<text x="{LEFT - 6}" y="{y + 4:.2f}" text-anchor="end">{round(most * part):,}</text>')
+        lines.append(f'<text x="{LEFT - 6}" y="{y + 4:.2f}" text-anchor="end">{int(most * part):,}</text>')
     return "".join(lines)
 
 

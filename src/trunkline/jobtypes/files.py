@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal, Protocol
 from uuid import UUID
 
-from trunkline.errors import InvalidInput, NotFound
+from trunkline.errors import InvalidInput, NotFound, QuotaExceeded
 from trunkline.model import Fail, JobView
 from trunkline.model.job import new_id
 from trunkline.settings import Settings
@@ -36,6 +36,7 @@ MEDIA = {
     "json": "application/json",
     "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
 }
+KEPT = 10  # uploads of a tenant: times the largest one that is taken
 _NAME = re.compile(r"[0-9a-f-]{36}(-[a-z0-9]{1,20})?\.[a-z]{1,8}")  # ours: an id, perhaps a word, an ending
 
 
@@ -101,18 +102,24 @@ class Files:
             ending: csv, jsonl or xlsx.
         Raises:
             InvalidInput: another ending, or more than TRUNKLINE_IMPORT_MAX_BYTES; nothing is kept.
+            QuotaExceeded: this tenant's uploads hold KEPT times as much already.
         """
         if ending not in ("csv", "jsonl", "xlsx"):
             raise InvalidInput(f"ending is {ending[:20]!r}: need csv, jsonl or xlsx.")
         most, size = self._app.settings.import_max_bytes, 0
-        name = f"{new_id()}.{ending}"
-        path = uploads(self._app.settings, await self._app.tenant_id(tenant)) / name
+        name, tenant_id = f"{new_id()}.{ending}", await self._app.tenant_id(tenant)
+        path = uploads(self._app.settings, tenant_id) / name
+        await asyncio.to_thread(_check_room, self._app.settings, tenant_id)
         with unfinished(path) as file:
             async for part in content:
                 if (size := size + len(part)) > most:
                     raise InvalidInput(f"the file has more than {most:,} bytes: TRUNKLINE_IMPORT_MAX_BYTES is the most there may be.")
                 await asyncio.to_thread(file.write, part)
         return name
+
+    async def drop(self, name: str, *, tenant: str | None = None) -> None:
+        """Delete an upload that no job was told of."""
+        (uploads(self._app.settings, await self._app.tenant_id(tenant)) / checked_file(name)).unlink(missing_ok=True)
 
 
 def results(settings: Settings, tenant_id: int) -> Path:
@@ -162,6 +169,22 @@ def unfinished(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def _check_room(settings: Settings, tenant_id: int) -> None:
+    sweep(settings, tenant_id)
+    with os.scandir(uploads(settings, tenant_id)) as entries:
+        held = sum(_size(entry) for entry in entries)
+    if held >= KEPT * settings.import_max_bytes:
+        raise QuotaExceeded(
+            f"this tenant's uploads hold {held:,} bytes already. They are deleted when they are older than TRUNKLINE_RETENTION."
+        )
+
+
+def _size(entry: os.DirEntry[str]) -> int:
+    with suppress(OSError):
+        return entry.stat(follow_symlinks=False).st_size
+    return 0
 
 
 def sha256_of(path: Path) -> str:

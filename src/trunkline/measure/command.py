@@ -36,7 +36,7 @@ def bench(
         bool,
         typer.Option(
             "--large",
-            help="Five-minute sustained runs, fairness beside 1M queued, and claim_cost with 1M queued and 10M finished: half an hour, 15 GB of disk.",
+            help="Five-minute sustained runs, fairness beside 1M queued, claim_cost and rest_latency with 10M finished: half an hour, 15 GB of disk.",
         ),
     ] = False,
     only: Annotated[list[str] | None, typer.Option("--only", metavar="NAME", help="This measure; repeatable, or NAME,NAME.")] = None,
@@ -56,7 +56,7 @@ def bench(
         chosen = catalogue.chosen(names, large=large)
     except InvalidInput as error:
         raise typer.BadParameter(str(error)) from None
-    sizes = Sizes(jobs, seconds or (LARGE_SECONDS if large else SECONDS), pairs)
+    sizes = Sizes(jobs, seconds or (LARGE_SECONDS if large else SECONDS), pairs, large)
     logs.set_up("warning")
     report = Report(as_json=as_json)
     code = run_loop(lambda: _bench(report, chosen, names, sizes, database_url))

@@ -23,11 +23,13 @@ class Sizes:
         jobs: of a drain, a bulk enqueue, or held in flight; smaller measures take a share of it.
         seconds: of a sustained run.
         pairs: how often each side of a comparison runs.
+        is_large: `--large`.
     """
 
     jobs: int = JOBS
     seconds: float = SECONDS
     pairs: int = PAIRS
+    is_large: bool = False
 
     @property
     def samples(self) -> int:

@@ -26,6 +26,7 @@ from trunkline.model.endings import Fail
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 Bind = Callable[[Any], Arguments]
 _EMPTY: dict[str, Any] = {}
+PLAINER = {"extra_forbidden": "there is no such field"}  # pydantic: Extra inputs are not permitted
 
 
 def bind(function: Callable[..., Any], kind: str, *, takes_job: bool) -> Bind:
@@ -134,5 +135,7 @@ def _without_value(message: str) -> str:
 
 
 def _sentence(kind: str, error: ValidationError) -> str:
-    problems = "; ".join(f"{'.'.join(str(part) for part in p['loc']) or 'payload'}: {p['msg']}" for p in error.errors()[:5])
+    problems = "; ".join(
+        f"{'.'.join(str(part) for part in p['loc']) or 'payload'}: {PLAINER.get(p['type'], p['msg'])}" for p in error.errors()[:5]
+    )
     return f"payload of {kind!r} does not fit: {problems}"

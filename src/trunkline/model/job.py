@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
+from difflib import get_close_matches
 from typing import Any, NamedTuple
 from uuid import UUID, SafeUUID
 
@@ -35,6 +36,10 @@ _blank, _tuple, _UNKNOWN = object.__new__, tuple.__new__, SafeUUID.unknown
 _set_int, _set_is_safe = (UUID.__dict__[slot].__set__ for slot in ("int", "is_safe"))
 _checks: dict[str, Callable[[str, object, float, float], float]] = {"retry_limit": whole, "retry_jitter": in_range}
 _FLAGS = ("retry_backoff", "unique_replace")
+_OTHERS = (  # beside ranges and flags: what people may name
+    *("priority", "queue", "id", "user_id", "run_at", "idempotency_key", "unique_key", "dead_letter", "expires_at", "scheduled_for"),
+    *("traceparent", "limit_key", "ordering_key", "batch_id", "depends_on", "on_parent_failure", "schedule"),
+)
 _UNSTORABLE = re.compile("[\\x00\\ud800-\\udfff]")  # no PostgreSQL text holds them
 
 
@@ -184,10 +189,20 @@ def _options(options: dict[str, Any], unique_key: str | None) -> str | None:
         elif name == "on_parent_failure" and value in ("cancel", "fail", "run"):
             kept[name] = value
         else:
-            raise InvalidInput(f"option {name} is {str(value)[:80]!r}: it is unknown, or not of its type (see new_job).")
+            raise InvalidInput(f"option {name} is {str(value)[:80]!r}: {_unfit(name)}")
     if unique_key is not None:
         kept["unique_key"] = unique_key
     return msgspec.json.encode(kept).decode() if kept else None
+
+
+def _unfit(name: str) -> str:
+    known = {*_RANGES, *_FLAGS, *_OTHERS}
+    if name in known:
+        return "it is not of its type."
+    near = get_close_matches(name, known, n=1)
+    return (
+        f"there is no such option, did you mean {near[0]}?" if near else f"there is no such option. There are: {', '.join(sorted(known))}."
+    )
 
 
 def _parents(value: object) -> list[str]:

@@ -67,7 +67,8 @@ class Presence:
     async def _wait(self) -> None:
         """Until something changes, or it is time to look whether the session is still the same."""
         try:
-            await asyncio.wait_for(self._something.wait(), max(self.every_s, 1.0))
+            async with asyncio.timeout(max(self.every_s, 1.0)):
+                await self._something.wait()
         except TimeoutError:
             return
 

@@ -249,7 +249,8 @@ class Stream:
     async def _run(self) -> None:
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), POLL_S if self._tenants else None)
+                async with asyncio.timeout(POLL_S if self._tenants else None):
+                    await self._wake.wait()
             self._wake.clear()
             try:
                 await self._turn()

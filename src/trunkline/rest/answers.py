@@ -117,6 +117,10 @@ class Message(Answer, frozen=True, kw_only=True):
     message: str
 
 
+class Requested(Message, frozen=True, kw_only=True):
+    """It runs: its worker is told, and 10 seconds later it counts as cancelled."""
+
+
 class Retried(Answer, frozen=True, kw_only=True):
     """A job that is back in line."""
 

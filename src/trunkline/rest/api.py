@@ -44,6 +44,7 @@ class Api:
         self._pace = Pace(self.settings.api_rate, self.settings.api_rate * 2)
         self._strangers = Pace(FAILED_RATE, FAILED_BURST)
         self.waits: dict[tuple[int, str], int] = {}
+        self.uploads: dict[tuple[int, str], int] = {}
         self._opening = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
         self._unsubscribe: Callable[[], None] | None = None

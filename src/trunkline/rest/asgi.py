@@ -24,7 +24,7 @@ from starlette.responses import Response
 from trunkline.errors import TrunklineError, Unavailable
 from trunkline.rest.api import Api
 from trunkline.rest.page import page, policy
-from trunkline.rest.problems import problem, refusal
+from trunkline.rest.problems import NOTHING_HERE, problem, refusal
 from trunkline.rest.route import finished
 from trunkline.rest.routes import router
 
@@ -93,7 +93,7 @@ def _add_roots(app: FastAPI, api: Api, read: Callable[[], Awaitable[bytes]]) -> 
 
     async def metrics(request: Request) -> Response:
         if not _may_scrape(api, request):
-            return finished(request, problem(404, "not_found", "there is nothing at this address."))
+            return finished(request, problem(404, "not_found", NOTHING_HERE))
         from prometheus_client import CONTENT_TYPE_LATEST
 
         return finished(request, Response(await read(), headers={"Content-Type": CONTENT_TYPE_LATEST, "Cache-Control": "no-store"}))
@@ -123,6 +123,10 @@ def document(app: FastAPI) -> dict[str, Any]:
         made.setdefault("components", {})["securitySchemes"] = {
             "bearer": {"type": "http", "scheme": "bearer", "description": "A customer token, or a user's JWT."}
         }
+        for methods in made["paths"].values():
+            for method, operation in methods.items():
+                if method != "get":
+                    operation["responses"].pop("304", None)  # `describe` does not know the method
         made["components"].pop("schemas", None)  # FastAPI's own form of a validation error, which nobody is sent
         app.openapi_schema = msgspec.to_builtins(made)
     return app.openapi_schema

@@ -27,6 +27,7 @@ T = TypeVar("T")
 MAX_BODY = 1024 * 1024
 DISCARDED = 8 * 1024 * 1024  # read and thrown away, so that the refusal can be read; past it the connection is closed
 BODY_S = 10.0
+PATIENT = "trunkline.patient"  # tells our server that we bound the body ourselves, and answer when it is too slow
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +105,7 @@ async def body_of(request: Request) -> bytes:
     if (coding := request.headers.get("content-encoding", "identity").strip().lower()) != "identity":
         raise Refused(415, "unsupported_media_type", f"Content-Encoding is {coding[:80]!r}: send the body as it is.")
     pieces, size = [], 0
+    request.scope[PATIENT] = True
     try:
         async with asyncio.timeout(BODY_S):
             async for piece in request.stream():

@@ -14,6 +14,7 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field
 
 from trunkline.wire import job_options
 from trunkline.wire.calls import ABSENT, JobOptions, Key, Name
+from trunkline.wire.options import seconds
 
 Status = Literal["queued", "active", "completed", "failed", "cancelled"]
 LimitKey = Annotated[str, Meta(min_length=1, max_length=200)]
@@ -30,9 +31,10 @@ class Body(Struct, rename="camel", frozen=True, forbid_unknown_fields=True, kw_o
 
 
 class Options(JobOptions, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How a job is to be run; durations in seconds, or text such as "15 minutes"."""
+    """How a job is to be run; durations in seconds, or text such as "15 minutes". `expireInSeconds` is `expireIn` in other words."""
 
     priority: Annotated[int, Meta(ge=0, le=100)] | None = None  # type: ignore[assignment]
+    expire_in_seconds: float | None = None
     queue: Name | None = None
     limit_key: LimitKey | None = None
     ordering_key: LimitKey | None = None
@@ -41,6 +43,8 @@ class Options(JobOptions, frozen=True, forbid_unknown_fields=True, kw_only=True)
     def given(self) -> dict[str, Any]:
         """Arguments for new_job: what was said and nothing else."""
         more = {name: getattr(self, name) for name in ("queue", "limit_key", "ordering_key", "on_parent_failure")}
+        if self.expire_in_seconds is not None and self.expire_in is None:
+            more["timeout"] = seconds("expireInSeconds", self.expire_in_seconds)
         return {**job_options(self), **{name: value for name, value in more.items() if value is not None}}
 
 

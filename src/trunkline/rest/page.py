@@ -48,12 +48,13 @@ def page(document: dict[str, Any], base: str) -> str:
 
 
 def _sections(document: dict[str, Any]) -> Iterator[str]:
-    by_tag: dict[str, list[str]] = {}
+    by_tag: dict[str, list[tuple[str, str]]] = {}
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
-            by_tag.setdefault((operation.get("tags") or ["other"])[0], []).append(_route(method, path, operation))
+            by_tag.setdefault((operation.get("tags") or ["other"])[0], []).append((path, _route(method, path, operation)))
     for tag, routes in by_tag.items():
-        yield f"<h2>{escape(tag)}</h2>{''.join(routes)}"
+        ordered = sorted(routes, key=lambda each: each[0])  # the collection first; routing has its own order
+        yield f"<h2>{escape(tag)}</h2>{''.join(html for _, html in ordered)}"
 
 
 def _route(method: str, path: str, operation: dict[str, Any]) -> str:
@@ -85,5 +86,5 @@ def _example(title: str, body: dict[str, Any]) -> str:
     for kind, content in body.get("content", {}).items():
         shown = content.get("example")
         text = f"<pre>{escape(json.dumps(shown, indent=2, ensure_ascii=False))}</pre>" if shown is not None else ""
-        return f"<p>{escape(title)} <code>{escape(kind)}</code></p>{text}"
-    return f"<p>{escape(title)}</p>" if body else ""
+        return f"<p>{_said(title)} <code>{escape(kind)}</code></p>{text}"
+    return f"<p>{_said(title)}</p>" if body else ""

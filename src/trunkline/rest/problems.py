@@ -43,6 +43,7 @@ STATUSES = {
     "internal_error": 500,
     "error": 500,
 }
+NOTHING_HERE = "there is nothing at this address; /api/docs says what there is."
 _HTTP_CODES = {404: "not_found", 405: "method_not_allowed"}
 
 
@@ -97,7 +98,9 @@ def refusal(error: BaseException, request: Request) -> Response:
         return problem(422, "invalid_input", f"{said}.", errors=found)
     if isinstance(error, HTTPException):
         code = _HTTP_CODES.get(error.status_code, "refused")
-        detail = "there is nothing at this address." if code == "not_found" else str(error.detail)
+        detail = NOTHING_HERE if code == "not_found" else str(error.detail)
+        if code == "method_not_allowed":
+            detail = f"this address does not take {request.method}; /api/docs says what it takes."
         return problem(error.status_code, code, detail, headers=dict(error.headers or {}))
     if isinstance(error, TrunklineError):
         status = STATUSES.get(error.code, 422)

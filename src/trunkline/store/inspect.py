@@ -196,7 +196,8 @@ async def hear_itself(store: Store, *, within_s: float = 2.0) -> float | None:
             await conn.add_listener(channel, lambda _, __, ___, said: heard.set() if said == token else None)
             began = time.perf_counter()
             await store.fetch(NOTIFY, channel, token)
-            await asyncio.wait_for(heard.wait(), within_s)
+            async with asyncio.timeout(within_s):
+                await heard.wait()
             return time.perf_counter() - began
         except TimeoutError:
             return None

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from trunkline.model.job import id_at
+from trunkline.store.bound import Bound
 from trunkline.store.pool import Store
 from trunkline.store.reader import Reader
 
@@ -119,6 +120,9 @@ class _Query:
         self.args: list[Any] = [tenant_id]
         self.wanted = wanted
         self.by_end = wanted.user_id is None and wanted.states in (("failed",), ("cancelled",))
+        self.has_detail = (
+            self.by_end and wanted.error is not None
+        )  # the walk brings the error along: it is in the row that the index leads to
 
     def bind(self, value: Any) -> str:
         """The placeholder of an argument."""
@@ -154,6 +158,7 @@ class _Query:
         order = "s.finished_at desc, s.job_id desc" if self.by_end else f"s.{column} desc"
         at = "s.finished_at" if self.by_end else "null::timestamptz"
         more = ", s.kind_id, s.queue_id" if table == "trunkline.job" and (self.wanted.kind or self.wanted.queue) else ""
+        more = ", s.detail" if self.has_detail else more
         return f"select s.{column} as job_id, {at} as at{more} from {table} as s where {' and '.join(where)} order by {order}"
 
     def bounds(self, column: str) -> list[str]:
@@ -172,12 +177,8 @@ class _Query:
             found.append(f"(select {' and '.join(body)} from trunkline.job as j where j.tenant_id = $1 and j.id = l.job_id limit 1)")
         if wanted.user_id is not None and wanted.states:
             found.append(f"({' or '.join(self.stands(state) for state in wanted.states)})")
-        if wanted.error is not None:  # asked in the select list: as a condition, another index would seem to fit
-            found.append(
-                "(select o.state in (2, 3) and "
-                f"strpos(lower(coalesce(o.detail -> 'error' ->> 'message', o.detail ->> 'error')), lower({self.bind(wanted.error)})) > 0 "
-                "from trunkline.outcome as o where o.tenant_id = $1 and o.job_id = l.job_id limit 1)"
-            )
+        if wanted.error is not None:
+            found.append(self._says(wanted.error))
         return found
 
     def _named(self) -> list[tuple[str, str, str]]:
@@ -190,6 +191,15 @@ class _Query:
             if value is not None
         ]
 
+    def _says(self, error: str) -> str:
+        """Whether the error of a row of the index has this text in it."""
+        text, row = self.bind(error), "l" if self.has_detail else "o"
+        has = f"strpos(lower(coalesce({row}.detail -> 'error' ->> 'message', {row}.detail ->> 'error')), lower({text})) > 0"
+        if self.has_detail:
+            return has
+        # Asked in the select list: as a condition, another index would seem to fit.
+        return f"(select o.state in (2, 3) and {has} from trunkline.outcome as o where o.tenant_id = $1 and o.job_id = l.job_id limit 1)"
+
     @property
     def is_body(self) -> bool:
         """Whether the index that is walked is of `job`, so that its rows need not be looked up again."""
@@ -197,8 +207,10 @@ class _Query:
 
     def stands(self, state: str) -> str:
         """Whether a row of the index, `l`, is in a state."""
-        if state in _ENDED:
-            what, table, where = f"t.state = {_ENDED[state]}", "outcome", "t.job_id = l.job_id limit 1"
+        if state in ("failed", "cancelled"):  # by the index outcome_ended_job alone: completed rows, most of all, are not read for it
+            what, table, where = "true", "outcome", f"t.state = {_ENDED[state]} and t.job_id = l.job_id limit 1"
+        elif state == "completed":
+            what, table, where = "t.state = 1", "outcome", "t.job_id = l.job_id limit 1"
         else:
             what = f"t.reason = {self.bind(state)}" if state not in ("queued", "active") else "true"
             table = {"queued": "ready", "active": "lease"}.get(state, "deferred")
@@ -235,12 +247,11 @@ async def page(reader: Reader, tenant_id: int, wanted: Filter, *, limit: int, af
     order = "l.at desc, l.job_id desc" if _Query(tenant_id, wanted).by_end else "l.job_id desc"
     text, args = _page(tenant_id, wanted, after, order, limit, offset)
     counting, counted_args = _count(tenant_id, wanted)
-    rows, counted = await reader.fetch_all(tenant_id, (text, args), (counting, counted_args))
-    jobs, places = [JobRow(*row[:-1]) for row in rows[:limit]], [Place(row[0], row[-1]) for row in rows]
-    total, is_capped = int(counted[0][0]), counted[0][1] >= COUNTED
-    if len(rows) > limit:
-        return Page(jobs, places[limit - 1], total, is_capped)
-    return Page(jobs, await _stopped_at(reader, tenant_id, wanted, after), total, is_capped)
+    async with reader.within(tenant_id) as bound:
+        rows, counted = await bound.fetch(text, *args), await bound.fetch(counting, *counted_args)
+        jobs, places = [JobRow(*row[:-1]) for row in rows[:limit]], [Place(row[0], row[-1]) for row in rows]
+        following = places[limit - 1] if len(rows) > limit else await _stopped_at(bound, tenant_id, wanted, after)
+    return Page(jobs, following, int(counted[0][0]), counted[0][1] >= COUNTED)
 
 
 async def ids(reader: Reader, tenant_id: int, wanted: Filter, *, limit: int) -> list[UUID]:
@@ -254,6 +265,7 @@ async def ids(reader: Reader, tenant_id: int, wanted: Filter, *, limit: int) -> 
 async def fitting(reader: Reader, tenant_id: int, job_ids: list[UUID], wanted: Filter) -> list[UUID]:
     """Those of these jobs that fit a filter."""
     query = _Query(tenant_id, wanted)
+    query.has_detail = False  # nothing is walked
     where = [*query.bounds("l.job_id"), *query.filters()]
     if wanted.user_id is not None:
         where.append(
@@ -285,14 +297,14 @@ def _count(tenant_id: int, wanted: Filter) -> tuple[str, tuple[Any, ...]]:
     return text, tuple(query.args)
 
 
-async def _stopped_at(reader: Reader, tenant_id: int, wanted: Filter, after: Place | None) -> Place | None:
+async def _stopped_at(bound: Bound, tenant_id: int, wanted: Filter, after: Place | None) -> Place | None:
     """Where a page stopped looking before it was full; None: at the end."""
-    query = _Query(tenant_id, wanted)
-    if not query.filters():
+    if not _Query(tenant_id, wanted).filters():
         return None
     query = _Query(tenant_id, wanted)
+    query.has_detail = False
     text = f"select l.job_id, l.at from ({query.source(after)} limit {LOOKS}) as l offset {LOOKS - 1}"
-    rows = await reader.fetch(tenant_id, text, *query.args)
+    rows = await bound.fetch(text, *query.args)
     return Place(rows[0][0], rows[0][1]) if rows else None
 
 

@@ -61,7 +61,8 @@ class Signals:
             self._tell("resync", [])
             while not self._lost.is_set():
                 try:
-                    await asyncio.wait_for(self._lost.wait(), ALIVE_EVERY_S)
+                    async with asyncio.timeout(ALIVE_EVERY_S):
+                        await self._lost.wait()
                 except TimeoutError:
                     await conn.execute("select 1")
         finally:

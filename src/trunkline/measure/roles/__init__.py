@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from trunkline.measure.roles import floors, gateways, listeners, producers, remotes, stock, tellers, workers
+from trunkline.measure.roles import apis, floors, gateways, listeners, producers, remotes, stock, tellers, workers
 
 Role = Callable[..., Coroutine[Any, Any, None]]  # (parent, url, **arguments)
 
@@ -23,6 +23,7 @@ ROLES: dict[str, Role] = {
     "enqueue_single": producers.enqueue_single,
     "feed": producers.feed,
     "gateway": gateways.serve,
+    "api": apis.api,
     "remote": remotes.remote,
     "caller": remotes.caller,
     "listen": listeners.listen,

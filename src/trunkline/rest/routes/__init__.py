@@ -7,7 +7,7 @@ from fastapi import APIRouter
 
 from trunkline.rest.api import Api
 from trunkline.rest.route import door
-from trunkline.rest.routes import audit, bulk, connections, health, jobs, me, queues, schedules, templates, tokens
+from trunkline.rest.routes import audit, bulk, connections, files, health, jobs, me, queues, schedules, templates, tokens
 
 RESOURCES = (
     bulk,
@@ -16,6 +16,7 @@ RESOURCES = (
     templates,
     queues,
     connections,
+    files,
     tokens,
     audit,
     me,

@@ -1,4 +1,5 @@
-"""/api/connections: databases that a tenant registered, for administrators; what was read there, and the job that reads it.
+"""/api/connections: databases that a tenant registered, for administrators; what was read there, and the job that reads it, which users may
+ask for, too.
 
 Always true: a URL is answered with *** for its password; it was tested before anything is held or written.
 """
@@ -16,10 +17,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from trunkline.connections import ConnectionView
+from trunkline.connections.service import KIND
 from trunkline.engine import Act
 from trunkline.rest.acting import answered_before, once
 from trunkline.rest.answers import Answer, Message, Pagination, json_answer
 from trunkline.rest.api import Api
+from trunkline.rest.kinds import check_kind
 from trunkline.rest.messages import Body
 from trunkline.rest.openapi import ID, describe
 from trunkline.rest.paging import Limit, PageNumber, sliced
@@ -140,7 +143,8 @@ def _add_rebuild(api: Api, router: APIRouter) -> None:
     async def rebuild_connection(request: Request, connection_id: UUID) -> Response:
         """Enqueue a job that reads the schema, or name the one that is there already."""
         asked = asked_of(request)
-        asked.require("admin")
+        check_kind(asked, KIND)
+        asked.require("send")
         await api.services.connections.get(connection_id, tenant=asked.tenant)
         raw, wanted = await asked.body(Rebuild)
 

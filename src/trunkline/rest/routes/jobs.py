@@ -13,14 +13,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from trunkline.engine import Act
-from trunkline.errors import Forbidden, InvalidInput, NotRetryable, WaitTimeout
+from trunkline.engine.records import Filter, JobStands
+from trunkline.errors import Forbidden, InvalidInput, NotFound, NotRetryable, WaitTimeout
 from trunkline.rest import answers, listing
 from trunkline.rest.acting import once
 from trunkline.rest.answers import json_answer
 from trunkline.rest.api import MOST_WAITS, Api
 from trunkline.rest.asking import Asked
 from trunkline.rest.kinds import check_kind
-from trunkline.rest.messages import NewJob
+from trunkline.rest.messages import NewJob, Options
 from trunkline.rest.openapi import ID, describe
 from trunkline.rest.paging import Cursor, Limit, PageNumber
 from trunkline.rest.problems import Refused
@@ -53,7 +54,7 @@ def add(api: Api, router: APIRouter) -> None:
         ),
     )
     async def create_job(request: Request) -> Response:
-        """Put a job in. 200 instead of 201: `options.idempotencyKey` was used before, and this is the job that has it."""
+        """Put a job in. 200 instead of 201: `options.idempotencyKey` or `options.id` was used before, and this is the job that has it."""
         asked = asked_of(request)
         asked.require("send")
         raw, wanted = await asked.body(NewJob)
@@ -70,6 +71,10 @@ async def _create(asked: Asked, act: Act, wanted: NewJob) -> tuple[int, answers.
     if asked.principal.user_id is not None:
         given.setdefault("user_id", asked.principal.user_id)
     payload = payload_text(wanted.payload)
+    await _check_parents(asked, options)
+    if options.id is not None and (there := await act.found(asked.tenant_id, options.id)) is not None:
+        listing.check_own(asked, options.id, there.user_id)
+        return 200, _made(options.id, there)
     if wanted.template is not None:
         made = await act.enqueue_template(wanted.template, payload, tenant=asked.tenant, **given)
     else:
@@ -82,8 +87,23 @@ async def _create(asked: Asked, act: Act, wanted: NewJob) -> tuple[int, answers.
         if options.singleton_key is not None and not await act.holds_key(asked.tenant_id, row.kind, options.idempotency_key, made.id):
             raise Refused(409, "duplicate", f"job {made.id} holds the singletonKey and has not ended.", job_id=str(made.id))
         listing.check_own(asked, made.id, row.user_id)
-        return 200, answers.Made(id=made.id, type=row.kind, status=answers.status_of(row.state), created_at=row.created_at)  # type: ignore[arg-type]
+        return 200, _made(made.id, row)
+    listing.check_own(asked, made.id, row.user_id)  # its id was taken at this very moment
     return 201, answers.Made(id=made.id, type=row.kind, status="queued", created_at=row.created_at)
+
+
+def _made(job_id: UUID, row: JobStands) -> answers.Made:
+    """A job that was there before."""
+    return answers.Made(id=job_id, type=row.kind, status=answers.status_of(row.state), created_at=row.created_at)  # type: ignore[arg-type]
+
+
+async def _check_parents(asked: Asked, options: Options) -> None:
+    """Whoever waits for a job learns when it ended: NotFound where one of them may not be seen."""
+    if asked.only_user is None or not options.depends_on:
+        return
+    seen = await asked.api.services.records.fitting(asked.tenant_id, options.depends_on, Filter(user_id=asked.only_user))
+    if hidden := [parent for parent in options.depends_on if parent not in set(seen)]:
+        raise NotFound(f"options.dependsOn names {hidden[0]}: there is no such job. Put parents in before their children.")
 
 
 def _add_list(api: Api, router: APIRouter) -> None:
@@ -185,7 +205,7 @@ def _add_changes(router: APIRouter) -> None:
     @router.delete(
         "/jobs/{job_id}",
         tags=["jobs"],
-        **describe(answers.Message, also={202: answers.Message}, example={"message": "Job cancelled"}, refusals=(404, 409)),
+        **describe(answers.Message, also={202: answers.Requested}, example={"message": "Job cancelled"}, refusals=(404, 409)),
     )
     async def cancel_job(request: Request, job_id: UUID) -> Response:
         """Cancel a job. 202: it runs; its worker is told, and has 10 seconds."""
@@ -197,7 +217,7 @@ def _add_changes(router: APIRouter) -> None:
             if word == "terminal":
                 raise Refused(409, "already_ended", f"job {job_id} has ended: there is nothing to cancel.")
         if word == "requested":
-            return json_answer(answers.Message(message="Job cancellation requested"), 202)
+            return json_answer(answers.Requested(message="Job cancellation requested"), 202)
         return json_answer(answers.Message(message="Job cancelled"))
 
     @router.post(

@@ -36,6 +36,7 @@ declare
   v_name text;
   v_used record;
   v_gates smallint;
+  v_is_new boolean;
 begin
   for v_name in
     select distinct u.name from unnest(p_kinds) as u (name)
@@ -69,10 +70,14 @@ begin
     select t.gates into v_gates from trunkline.tenant as t where t.tenant_id = p_tenant_id for share;
     insert into trunkline.queue as q (tenant_id, name, priorities, gates) values (p_tenant_id, v_used.name, v_used.priorities || '{0}'::smallint[], coalesce(v_gates, 0))
         on conflict (tenant_id, name) do update
-       set priorities = (select array_agg(distinct p order by p desc) from unnest(q.priorities || excluded.priorities) as p);
+       set priorities = (select array_agg(distinct p order by p desc) from unnest(q.priorities || excluded.priorities) as p)
+    returning q.xmax = 0 into v_is_new;
     update trunkline.queue as q
        set priorities = (select array_agg(distinct p order by p desc) from unnest(q.priorities) as p)
      where q.tenant_id = p_tenant_id and q.name = v_used.name;
+    if v_is_new then                                                   -- workers that serve every tenant look for it now, not at their next look
+      perform pg_notify(trunkline.channel(), 'lines');
+    end if;
   end loop;
 end $$;
 
