@@ -42,6 +42,9 @@ async def snapshot(admin, user, things) -> str:
     return json.dumps([one.json() for one in answers])
 
 
+EVERY_USERS = {("POST", "/api/connections/{connection_id}/rebuild")}  # of the tenant: a connection is nobody's own
+
+
 async def test_no_route_reaches_what_is_anothers(user, other, stranger, admin, ask, things):
     """Another tenant's administrator, another user of the tenant, nobody: each is told what is told of things that are not there."""
     document = (await user.get("/api/openapi.json")).json()
@@ -53,6 +56,8 @@ async def test_no_route_reaches_what_is_anothers(user, other, stranger, admin, a
         assert parameter in KNOWN and resource in things, f"{path}: teach the sweep what this is"
         there, absent = things[resource], str(uuid4()) if parameter != "name" else "not-there"
         for name, client in (("stranger", stranger), ("other user", other), ("nobody", ask())):
+            if name == "other user" and (method, path) in EVERY_USERS:
+                continue
             got = await client.request(method, path.replace(f"{{{parameter}}}", there), params={"timeout": 0})
             missing = await client.request(method, path.replace(f"{{{parameter}}}", absent), params={"timeout": 0})
 
