@@ -41,7 +41,11 @@ ALIASES: dict[str, tuple[str, float | None]] = {
 }
 SECRET: dict[str, Any] = {"secret": True}  # never printed: not in messages, not by `config show`, not in the repr
 DEVELOPMENT_ORIGINS = ("http://localhost:3000", "http://localhost:5173")
-UNUSED = {"PGBOSS_ARCHIVE_COMPLETED_AFTER_SECONDS": "finished jobs are never moved to an archive; TRUNKLINE_RETENTION alone decides"}
+UNUSED = {
+    "PGBOSS_ARCHIVE_COMPLETED_AFTER_SECONDS": "finished jobs are never moved to an archive; TRUNKLINE_RETENTION alone decides",
+    "NOTIFICATION_RETENTION_DAYS": "this version keeps no notifications",
+    "EMAIL_NOTIFICATIONS_ENABLED": "this version sends no e-mail",
+}
 
 
 class Settings(BaseModel):
@@ -92,6 +96,7 @@ class Settings(BaseModel):
     cors_origins: str = Field("", max_length=10_000, description="comma list of origins whose pages may connect and call; *: every page")
     ping_interval_s: float = Field(25.0, ge=0.1, le=300, description="pings to watchers of /socket.io")
     ping_timeout_s: float = Field(60.0, ge=0.1, le=300, description="... and how long an answer may take")
+    ws_compression: bool = Field(False, description="whether WebSockets whose clients offer it are compressed (permessage-deflate)")
     websocket_only: bool = Field(False, description="whether Socket.IO is spoken over WebSockets only, without polling")
     trusted_proxies: str = Field("", max_length=10_000, description="comma list of addresses or networks whose X-Forwarded-For is believed")
     address_connections: int = Field(5000, ge=1, le=1_000_000, description="sockets one address may hold")

@@ -16,12 +16,14 @@ import pytest
 
 from tests.jobtypes.portal import CODE, START, TABLE, Portal, refusal, rows
 from tests.jobtypes.support import FIRST_KEY, Database, RecordingJob
+from tests.support.until import until
 from trunkline import Trunkline
 from trunkline.connections import bitrix24
 from trunkline.errors import ConnectionFailed
 from trunkline.jobtypes import crm_sync, declare
 from trunkline.model import Fail, RetryAfter
 from trunkline.settings import Settings
+from trunkline.testing import DatabaseClock
 
 Sync = Callable[..., Awaitable[dict[str, Any]]]
 
@@ -329,6 +331,32 @@ async def test_two_workers_keep_one_portal_s_bucket_together(trunkline_url: str,
         assert [699] * 4 == [len(rows(path)) for path in tables]
         assert (0, True) == (portal.refused, portal.most_in_bucket <= 7)
         assert len(portal.asked) - 1 == sum(result["requests"] for result in results)  # and the test of the connection
+
+
+async def test_a_wait_that_the_portal_asks_for_costs_a_worker_no_attempt(sync: Sync, portal: Portal, crm: Trunkline, table: Path) -> None:
+    """A job that may fail once only waits as often as it must, is not even sent while the key is shut, and then brings everything."""
+    portal.put(1, second=1)
+    portal.answer_next(refusal(429, "OPERATION_TIME_LIMIT"))
+    payload = {"connectionId": "crm", "entity": "deal", "targetId": "shop", "table": "deal"}
+    clock = DatabaseClock(crm.store)
+    await crm.start_worker(concurrency=1)  # one after the other: of two at once one would come back later
+    job_id = await crm.enqueue("crm-sync", payload, retry_limit=0)
+    await until(lambda: waits(crm, job_id), "the portal asked it to wait")
+    second = await crm.enqueue("crm-sync", payload, retry_limit=0)
+    await until(lambda: waits(crm, second), "another one waits as well")
+    asked = list(portal.asked)
+    await clock.forward(61)
+    results = [await crm.wait(each, timeout=30) for each in (job_id, second)]
+    await crm.stop_worker()
+
+    assert ([], [(1, "Deal 1")]) == (asked, rows(table))
+    assert [1, 1] == [result["written"] for result in results]
+    assert 0 == (await crm.get(job_id)).failures
+
+
+async def waits(crm: Trunkline, job_id: uuid.UUID) -> bool:
+    job = await crm.get(job_id)
+    return (job.state, job.failures) == ("retrying", 0)
 
 
 async def test_a_target_without_room_for_the_place_is_refused(crm: Trunkline, sync: Sync, database: Database) -> None:

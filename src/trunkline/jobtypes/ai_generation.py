@@ -138,9 +138,7 @@ async def _streamed(
             raise Fail(f"the provider refuses the request ({error.status_code}): {_without(key, str(error.message))[:500]}") from None
 
 
-async def _followed(
-    job: Job, stream: Any, max_tokens: int | None, settings: Settings
-) -> tuple[str, str | None, tuple[int, int] | None]:
+async def _followed(job: Job, stream: Any, max_tokens: int | None, settings: Settings) -> tuple[str, str | None, tuple[int, int] | None]:
     parts: list[str] = []
     size, told_at = 0, 0.0
     finish: str | None = None
