@@ -376,6 +376,23 @@ async def test_what_cannot_be_said_now_leaves_a_subscription_as_it_was(app, serv
     assert (["queued", "active", "cancelled"], []) == (told(ann, old), told(ann, new))
 
 
+async def test_a_job_that_is_gone_is_followed_no_more(app, server, come, tenant):
+    """Its retention was over: who asks again is told so, is in its room no more, and does not ask for that room when it comes back."""
+    job_id = await app.enqueue("quick", {}, user_id="ann", tenant=tenant, run_at=LATER)
+    ann = await come("ann", recovery={"recovery": True})
+    await ann.ask("subscribe:job", {"jobId": str(job_id)})
+    followed = ann.offset
+    for table, name in (("deferred", "job_id"), ("job", "id")):
+        await app.store.fetch(f"delete from trunkline.{table} where {name} = $1", job_id)
+    answer = await ann.ask("subscribe:job", {"jobId": str(job_id)})
+    back = await come("ann", recovery={"recovery": True, "pid": ann.accepted["pid"], "offset": ann.offset})
+
+    assert ("not_found", [f"job:{job_id}"], []) == (answer["code"], *(recovery.taken_apart(said)[1] for said in (followed, ann.offset)))
+    assert ann.accepted["pid"] == back.accepted["pid"] and ["queued"] == told(ann, job_id)
+    tenant_id = await app.tenant_id(tenant)
+    assert {"everyone", "inbox:ann"} == {room for of, room in server.watchers.rooms._members if of == tenant_id}
+
+
 async def test_both_namespaces_of_one_socket_count_and_are_told_in_their_own_words(app, server, tenant):
     """Health counts a user as it counts a watcher; what waits for one namespace is not replaced by what waits for the other."""
     job_id = await app.enqueue("quick", {}, user_id="ann", tenant=tenant, run_at=LATER)
