@@ -20,6 +20,7 @@ from trunkline.engine import Act
 from trunkline.rest.acting import answered_before, once
 from trunkline.rest.answers import Answer, Message, Pagination, json_answer
 from trunkline.rest.api import Api
+from trunkline.rest.examples import PAGE
 from trunkline.rest.messages import Body
 from trunkline.rest.openapi import ID, describe
 from trunkline.rest.paging import Limit, PageNumber, sliced
@@ -36,6 +37,13 @@ FOUND = {
     "server": "PostgreSQL 18.6",
     "createdBy": "user-1",
     "createdAt": "2027-01-31T09:00:00Z",
+}
+READ = {
+    "connectionId": ID,
+    "fingerprint": "f" * 64,
+    "capturedAt": "2027-01-31T09:00:00Z",
+    "checkedAt": "2027-02-01T09:00:00Z",
+    "schema": {"dialect": "postgresql", "schemas": ["public"], "tables": [{"schema": "public", "name": "orders"}]},
 }
 
 
@@ -113,7 +121,11 @@ def add(api: Api, router: APIRouter) -> None:
 
         return await once(asked, CREATE, raw, create)
 
-    @router.delete("/connections/{connection_id}", tags=["connections"], **describe(Message, refusals=(404,)))
+    @router.delete(
+        "/connections/{connection_id}",
+        tags=["connections"],
+        **describe(Message, example={"message": "Connection deleted"}, refusals=(404,)),
+    )
     async def delete_connection(request: Request, connection_id: UUID) -> Response:
         """Take it away with the schema that was read there; jobs that wait for it fail."""
         asked = asked_of(request)
@@ -155,7 +167,7 @@ def _add_rebuild(api: Api, router: APIRouter) -> None:
 
 
 def _add_reads(api: Api, router: APIRouter) -> None:
-    @router.get("/connections", tags=["connections"], **describe(Connections))
+    @router.get("/connections", tags=["connections"], **describe(Connections, example={"data": [FOUND], "pagination": PAGE}))
     async def list_connections(request: Request, page: PageNumber = 1, limit: Limit = 20) -> Response:
         """The tenant's connections by name, of the first 1,000."""
         asked = asked_of(request)
@@ -172,7 +184,7 @@ def _add_reads(api: Api, router: APIRouter) -> None:
         async with api.services.records.looking(asked.tenant_id) as look:
             return json_answer(_told(await api.services.connections.within(look).get(connection_id, tenant=asked.tenant)))
 
-    @router.get("/connections/{connection_id}/schema", tags=["connections"], **describe(Schema, refusals=(404,)))
+    @router.get("/connections/{connection_id}/schema", tags=["connections"], **describe(Schema, example=READ, refusals=(404,)))
     async def get_schema(request: Request, connection_id: UUID) -> Response:
         """The schema that was last read; 404 also while none was read yet."""
         asked = asked_of(request)

@@ -41,7 +41,9 @@ def add(api: Api, router: APIRouter) -> None:
         raw, wanted = await asked.body(NewSchedule)
         return await once(asked, "POST /api/schedules", raw, lambda act: _save(asked, act, wanted))
 
-    @router.delete("/schedules/{name}", tags=["schedules"], **describe(answers.Message, refusals=(404,)))
+    @router.delete(
+        "/schedules/{name}", tags=["schedules"], **describe(answers.Message, example={"message": "Schedule deleted"}, refusals=(404,))
+    )
     async def delete_schedule(request: Request, name: str) -> Response:
         """Take it away; its jobs stay."""
         asked = asked_of(request)

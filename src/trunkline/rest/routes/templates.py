@@ -64,7 +64,9 @@ def add(api: Api, router: APIRouter) -> None:
         async with api.services.records.looking(asked.tenant_id) as look:
             return json_answer(template_of(await look.templates.get(name, tenant=asked.tenant)))
 
-    @router.delete("/templates/{name}", tags=["templates"], **describe(answers.Message, refusals=(404,)))
+    @router.delete(
+        "/templates/{name}", tags=["templates"], **describe(answers.Message, example={"message": "Template deleted"}, refusals=(404,))
+    )
     async def delete_template(request: Request, name: str) -> Response:
         """Take it away; jobs made from it stay."""
         asked = asked_of(request)
