@@ -6,14 +6,24 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterator
 
+import asyncpg
 import pytest
 
 from tests.support.until import until
 from trunkline import Job, Trunkline, new_job
+from trunkline.engine.company import MOST, MOST_ENDINGS
 from trunkline.settings import Settings
 from trunkline.store import work
 
 SMALL, SLOTS = 200, 10
+LEASE = """insert into trunkline.lease (tenant_id, job_id, ord, claimed_at, deadline, session_id, attempt, queue_id, priority, failures, traits)
+  select r.tenant_id, r.job_id, 0, now(), now(), 0, 0, 0, 0, 0, 0 from trunkline.ready as r where r.tenant_id = $1 limit 1"""
+PIECES = """select (select max(n) from (select count(*) as n from trunkline.attempt where tenant_id = $1 group by started_at) as c) as claimed,
+  (select max(n) from (select count(*) as n from trunkline.attempt where tenant_id = $1 group by ended_at) as w) as written"""
+
+
+class Undone(Exception):
+    """Ends a transaction that is not to be committed."""
 
 
 class Starts:
@@ -183,3 +193,61 @@ async def test_a_tenant_with_many_queues_gets_no_more_than_one_with_one(app, sta
     await until(lambda: len(starts.tenants) == SLOTS, "every slot is taken")
 
     assert {many: SLOTS // 2, one: SLOTS // 2} == Counter(starts.tenants)
+
+
+async def test_a_claim_that_hangs_keeps_no_other_tenant_waiting(app, starts, store, trunkline_url):
+    """Somebody holds the place of the large tenant's lease; it goes on when that is over, and a look for strays takes none of it away."""
+    big, small = await opened(app, "big", "small")
+    await backlog(app, "big", 20)
+    starts.go.set()
+    holder = await asyncpg.connect(trunkline_url)
+    try:
+        async with holder.transaction():
+            await holder.execute(store.sql(LEASE), big)
+            worker = await app.start_worker(concurrency=SLOTS)
+            fetcher = worker._fetcher
+            await until(lambda: big in fetcher._under_way.limits, "the large tenant's claim is under way")
+            await backlog(app, "small", 50)
+            await until(lambda: starts.tenants.count(small) == 50, "the other's jobs have run")
+            before = starts.tenants.count(big)
+            fetcher._strays_at = [0.0]
+            fetcher.freed()
+            raise Undone
+    except Undone:
+        await until(lambda: not fetcher._strays_at and worker.counts.total("completed") == 70, "all is done")
+    finally:
+        await holder.close()
+
+    assert (0, {big: 20, small: 50}) == (before, Counter(starts.tenants))
+
+
+async def test_who_holds_nothing_does_not_wait_behind_what_was_claimed_ahead(app, starts):
+    """As much as the large tenant gets done in a moment was claimed for it; it is its jobs that wait for the next slot."""
+    big, small = await opened(app, "big", "small")
+    worker = await app.start_worker(concurrency=SLOTS)
+    fetcher, runner = worker._fetcher, worker._runner
+    fetcher._rate, fetcher._rate_at = 10_000.0, (float("inf"), 0)  # it has found that so many are done in a second
+    runner._stuck_since = float("inf")  # and nothing of it is handed back
+    await backlog(app, "big", 1000)
+    await until(lambda: runner.unstarted()[big] >= 290, "all that is claimed ahead waits")
+    await app.enqueue("work", tenant="small")
+    await until(lambda: runner.unstarted()[small], "the other's job is here")
+    ahead = [job.tenant_id for job in runner._waiting].index(small)
+    starts.go.set()
+    await until(lambda: small in starts.tenants, "it has started")
+
+    assert ahead <= 1
+
+
+async def test_beside_others_a_large_tenant_moves_in_small_pieces(app, starts, store):
+    """Each of its statements is one that everybody's commits wait for: claims and reports of a few at once, and few of them unwritten."""
+    big, _ = await opened(app, "big", "small")
+    starts.go.set()
+    worker = await app.start_worker(concurrency=SLOTS)
+    worker._fetcher._company._until = float("inf")
+    await backlog(app, "big", 1000, fails=True)
+    await until(lambda: len(starts.tenants) >= 2000, "all of them failed, and some again")
+    sizes = await store.fetch(PIECES, big)
+
+    assert 1 < max(row["claimed"] for row in sizes) <= MOST
+    assert 1 < max(row["written"] for row in sizes) <= MOST_ENDINGS

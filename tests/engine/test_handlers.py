@@ -16,6 +16,7 @@ import pytest
 from tests.support import cpu
 from tests.support.until import until
 from trunkline import Fail, Job, RetryAfter, Snooze, Trunkline
+from trunkline.engine import worker
 from trunkline.errors import InvalidInput
 from trunkline.store import read
 
@@ -400,6 +401,20 @@ async def test_a_job_that_is_not_worth_starting_any_more_ends_cancelled(app):
 
 
 # -- who serves whom ----------------------------------------------------------------------
+
+
+async def test_the_first_job_of_a_new_tenant_does_not_wait_for_a_look_at_all_lines(app, monkeypatch):
+    """Who makes a queue tells of it."""
+    monkeypatch.setattr(worker, "LINES_EVERY_S", 600.0)
+
+    @app.job("shared", tenants="all")
+    async def shared() -> str:
+        return "done"
+
+    await app.start_worker()
+    job_id = await app.enqueue("shared", tenant="newcomer")
+
+    assert "done" == await app.wait(job_id, timeout=20, tenant="newcomer")
 
 
 async def test_a_handler_serves_the_default_tenant_only_unless_it_says_all(app):

@@ -172,3 +172,31 @@ def test_what_comes_back_while_a_claim_is_under_way_is_not_covered_by_its_answer
     assert line.has_work
     assert (False, 6, {}) == line.start(100.1)
     assert 6 == line.covered_floor
+
+
+def test_work_that_is_told_of_while_a_claim_is_under_way_is_looked_for_again():
+    """The claim may have looked before that job was there, and nobody will tell of it twice."""
+    line = Line(1, 1, "q")
+    covering, _, _ = line.start(100.0)
+    line.told()
+    line.claimed(jobs((0, 80)), limit=10, covering=covering, safe=70, began_ord=0, now=100.1, took_s=0.1)
+    told = line.has_work
+    claim(line, [], limit=10, now=100.2, safe=70)
+
+    assert (True, False) == (told, line.has_work)
+
+
+def test_a_line_that_is_only_glanced_at_can_be_left_alone_again():
+    """Not so when somebody has said that there is work, or a scan came back full."""
+    glanced, told, full = Line(1, 1, "q"), Line(1, 2, "q"), Line(1, 3, "q")
+    for line in (glanced, told):
+        claim(line, [], limit=10, now=100.0, safe=70)
+    for line in (glanced, told, full):
+        line.glance(wanted=True)
+    told.told()
+    has_work = [line.has_work for line in (glanced, told, full)]
+    for line in (glanced, told, full):
+        line.glance(wanted=False)
+
+    assert [True, True, True] == has_work
+    assert [False, True, True] == [line.has_work for line in (glanced, told, full)]

@@ -65,6 +65,7 @@ async def test_rows_that_were_there_before_look_like_jobs(server: Server):
 async def test_our_own_server_is_durable_and_goes_without_a_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """What it is told to be is in the facts, so a figure can be judged by them."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("trunkline.measure.server.SEGMENTS", 3)
     async with embedded(lambda text: None) as server:
         facts = server.facts
 

@@ -11,6 +11,7 @@ Called by: engine.runner, engine.fetcher. Calls: store.work.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from itertools import chain
@@ -19,6 +20,7 @@ from uuid import UUID
 
 import structlog
 
+from trunkline.engine.company import MOST_ENDINGS, Company
 from trunkline.engine.context import Job
 from trunkline.engine.faults import fault_of
 from trunkline.errors import TimedOut, Unavailable, Unflushed
@@ -56,13 +58,26 @@ Completed = Callable[[list[Job]], None]
 Write = Callable[[int, list[Report]], Awaitable[None]]
 
 
+def _nothing() -> None:
+    """Nobody waits for room."""
+
+
 class Acker:
     """Buffers and flushes reports. `on_done(job, what, settled)` hears of each: completed, lost, or what settle made of it; where
-    `on_completed` is given, that hears of the completed ones of a flush instead."""
+    `on_completed` is given, that hears of the completed ones of a flush instead. `on_room` is called when a flush was written in company."""
 
-    def __init__(self, store: Store, on_done: Done, on_completed: Completed | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        on_done: Done,
+        on_completed: Completed | None = None,
+        *,
+        company: Company | None = None,
+        on_room: Callable[[], None] = _nothing,
+    ) -> None:
         self._store = store
         self._on_done, self._on_completed = on_done, on_completed
+        self._company, self._on_room = Company() if company is None else company, on_room
         self._buffers: dict[int, _Buffer] = {}
         self._flushes: set[asyncio.Task[None]] = set()
         self._aside: dict[asyncio.Task[None], list[Report]] = {}
@@ -89,6 +104,10 @@ class Acker:
             self._something.set()
         buffer.waiting.append(report)
         self.pending += 1
+
+    def unwritten(self) -> Counter[int]:
+        """Reports that are not written, by tenant; those set aside wait for somebody else."""
+        return Counter({tenant: len(buffer.waiting) + len(buffer.under_way) for tenant, buffer in self._buffers.items()})
 
     def fences(self) -> set[tuple[UUID, int]]:
         """(job, attempt) of every report not yet answered."""
@@ -129,14 +148,20 @@ class Acker:
         """Everything one tenant has, also what comes meanwhile."""
         try:
             while buffer.waiting:
-                buffer.under_way, buffer.waiting = buffer.waiting[:MAX_FLUSH], buffer.waiting[MAX_FLUSH:]
+                most = self._company.most(MAX_FLUSH)
+                buffer.under_way, buffer.waiting = buffer.waiting[:most], buffer.waiting[most:]
                 if done := [report for report in buffer.under_way if report.ending is None]:
                     await self._write(self._write_completions, tenant_id, done)
                 if len(done) < len(buffer.under_way):
-                    await self._write(self._write_endings, tenant_id, [report for report in buffer.under_way if report.ending is not None])
+                    ends = [report for report in buffer.under_way if report.ending is not None]
+                    most = self._company.most(MAX_FLUSH, MOST_ENDINGS)
+                    for begin in range(0, len(ends), most):
+                        await self._write(self._write_endings, tenant_id, ends[begin : begin + most])
                 buffer.under_way = []
                 self.flushes += 1
                 self._written.set()
+                if self._company.is_here:
+                    self._on_room()
             del self._buffers[tenant_id]
         finally:
             buffer.is_flushing = False

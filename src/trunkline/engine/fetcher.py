@@ -1,7 +1,9 @@
 """Claims jobs to capacity and hands them to the runner.
 
 The loop: wait for room, pick the next line with work (tenants by their shares, a tenant's lines in turns), claim, start; when no line has work, ask to be woken, look once
-more, then sleep. Under load it does not sleep and nobody needs to wake it, so enqueues send no signals.
+more, then sleep. Under load it does not sleep and nobody needs to wake it, so enqueues send no signals. Where it serves several tenants,
+their claims go on beside each other, and one that holds nothing is not kept waiting by what was claimed ahead for others
+(docs/decisions/0024).
 Always true: never more claimed than `concurrency` plus a prefetch that follows the measured rate (none for slow jobs, so that
 no job waits here while another worker is free); nothing is claimed while the session is not trusted.
 Called by: worker. Calls: store.work.claim, runner.
@@ -15,12 +17,14 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
+from itertools import islice
 from typing import TypeVar
 from uuid import UUID
 
 import structlog
 
 from trunkline.engine.acker import Acker
+from trunkline.engine.company import Company
 from trunkline.engine.context import Job
 from trunkline.engine.handlers import Handler, Registry
 from trunkline.engine.heart import ORDS_PER_S, Heart
@@ -29,6 +33,8 @@ from trunkline.engine.reporter import Reporter
 from trunkline.engine.runner import Runner
 from trunkline.engine.shares import Shares
 from trunkline.engine.sleeper import Sleeper
+from trunkline.engine.turns import Turns
+from trunkline.engine.under_way import PRECEDES_S, UnderWay
 from trunkline.errors import SessionLost, TrunklineError, Unavailable
 from trunkline.model import Claimed
 from trunkline.store import Store, sessions, work
@@ -39,6 +45,8 @@ MAX_PREFETCH = 1500  # ... up to this many
 GATHER_S = 0.004  # under load, wait for about this much room before the next claim
 LINGER_S = 0.1  # a line stays awake this long after its last job
 LOOK_S = 0.005  # while lingering, look this often
+LINGER_BESIDE_S = 0.05  # beside others, being told is sooner than being looked at: what is not busy is put to sleep within this
+LOOK_BESIDE_S = 0.01  # and so often at the lines of some tenants beside the work of others
 FULL_CLAIM = 50  # a full claim of so many says that more are coming
 FEW_LINES = 8  # so many are looked at one by one; more are asked about together, by a tick
 FRONT_EVERY_S = 60.0
@@ -50,6 +58,8 @@ log = structlog.get_logger("trunkline.fetcher")
 
 class Fetcher:
     """Keeps the runner fed from its lines."""
+
+    shares_slots = True  # what it runs, all its tenants compete for
 
     def __init__(
         self,
@@ -63,6 +73,7 @@ class Fetcher:
         concurrency: int,
         default_tenant: int,
         clock: Callable[[], float] = time.monotonic,
+        company: Company | None = None,
     ) -> None:
         self._store, self._heart, self._runner, self._acker = store, heart, runner, acker
         self._reporter, self._registry = reporter, registry
@@ -71,11 +82,14 @@ class Fetcher:
         self._clock = clock
         self._lines: dict[int, Line] = {}
         self._order: list[Line] = []
-        self._shares = Shares()
+        self._shares, self._company = Shares(), Company(clock) if company is None else company
         self._serves_many = False
-        self._turns = 0
         self._kinds: dict[int, str] = {}
         self._wake = asyncio.Event()
+        self._under_way = UnderWay(self._wake.set, clock)
+        self._turns = Turns(self._shares, self._under_way, self._company, runner, acker, slots=concurrency)
+        self._busy: dict[int, Line] = {}  # kept awake because jobs came lately
+        self._looked_at = 0.0
         self._sleeper = Sleeper(store, heart)
         self._settled_at = 0.0
         self._stopping = False
@@ -93,7 +107,7 @@ class Fetcher:
             if queue_id not in self._lines:
                 self._lines[queue_id] = line = Line(tenant_id, queue_id, queue)
                 self._order.append(line)
-                self._serves_many = self._serves_many or line.tenant_id != self._order[0].tenant_id
+                self._serves_many = self._serves_many or (self.shares_slots and line.tenant_id != self._order[0].tenant_id)
                 self._wake.set()
 
     def learn(self, kinds: Mapping[int, str]) -> None:
@@ -144,13 +158,21 @@ class Fetcher:
     def _mark(self, queue_ids: Sequence[int]) -> None:
         for queue_id in queue_ids:
             if (line := self._lines.get(queue_id)) is not None:
-                line.has_work = True
+                line.told()
+                self._turns.is_told = True
                 self._wake.set()
 
     # -- the loop ---------------------------------------------------------------
 
     async def run(self) -> None:
         """Fetch until `stop`."""
+        try:
+            await self._fetch()
+            await self._under_way.landed()
+        finally:
+            self._under_way.cancel()
+
+    async def _fetch(self) -> None:
         pause_s = 0.05
         while not self._stopping:
             try:
@@ -173,30 +195,54 @@ class Fetcher:
 
     async def _step(self) -> None:
         self._wake.clear()
+        self._under_way.check()
         if not self._heart.trusted or self._acker.pending > MAX_UNREPORTED:
             await self._pause(0.1)  # a look for strays that is due waits, too: it would only spin here
             return
         if self._strays_at and self._clock() >= self._strays_at[0]:
+            await self._under_way.landed()
             await self._release_strays()
             self._strays_at.pop(0)  # after success only: a database that is away leaves it in place
         room, enough = self._room()
-        if room < enough:
+        if self._serves_many:
+            self._look_at_busy()
+        if room < enough and not (self._serves_many and self._turns.is_told):
             await self._wait(None)
             return
         if self._clock() - self._front_at > FRONT_EVERY_S:
             self._front_at = self._clock()
             for each in self._order:
                 each.restart()
-        if self._clock() - self._settled_at > LINGER_S:
+        if self._clock() - self._settled_at > (LINGER_BESIDE_S if self._company.is_here else LINGER_S):
             self._settled_at = self._clock()
             await self._settle([each for each in self._order if not each.has_work])
         lines = [line for line in self._order if line.has_work]
-        if not lines:
+        if not lines and not self._under_way.limits:
             await self._rest()
-        elif turn := self._next_turn(lines, min(room, MAX_CLAIM)):
-            await self._claim(*turn)
+        elif lines and (turn := self._turn(lines, room, enough)):
+            await self._begin(*turn)
         else:
-            await self._wait(None)
+            await self._wait(PRECEDES_S if self._under_way.limits else None)
+
+    def _look_at_busy(self) -> None:
+        """Lines that are kept awake are looked at now and then also while others have work, a few at a time: nobody tells of their jobs."""
+        now = self._clock()
+        if not self._busy or now - self._looked_at < LOOK_BESIDE_S:
+            return
+        self._looked_at = now
+        for queue_id in list(islice(self._busy, FEW_LINES)):
+            line = self._busy.pop(queue_id)
+            is_busy = line.busy_until > now
+            line.glance(wanted=is_busy)
+            if is_busy:
+                self._busy[queue_id] = line  # behind the others
+                self._turns.is_told = True
+
+    def _turn(self, lines: list[Line], room: int, enough: int) -> tuple[Line, int] | None:
+        """Of lines with work the next one, and how many jobs it may be given; None: nobody may be given any now."""
+        if self._serves_many:
+            return self._turns.within(lines, room, enough, most=MAX_CLAIM, now=self._clock())
+        return self._turns.of_lines(lines), min(room, MAX_CLAIM)
 
     def _room(self) -> tuple[int, int]:
         """(jobs that may be claimed, how many make a claim worth its round trip)."""
@@ -206,22 +252,15 @@ class Fetcher:
             self._rate = 0.5 * self._rate + 0.5 * (finished - before) / (now - at)
             self._rate_at = (now, finished)
         prefetch = min(int(self._rate * PREFETCH_S), MAX_PREFETCH)
-        room = self._concurrency + prefetch - self._runner.running - self._runner.waiting
+        room = self._concurrency + prefetch - self._runner.running - self._runner.waiting - sum(self._under_way.limits.values())
         return room, max(1, min(int(self._rate * GATHER_S), (self._concurrency + prefetch) // 2))
 
-    def _next_turn(self, lines: list[Line], limit: int) -> tuple[Line, int] | None:
-        """Of lines with work the next one, and how many jobs it may be given; None: every tenant has its share."""
-        tenants = {line.tenant_id for line in lines}
-        served = tenants | self._runner.unstarted() if self._serves_many else tenants
-        if len(served) > 1:
-            turn = self._shares.turn(tenants, self._runner.held(), served=served, slots=self._concurrency, now=self._clock())
-            if turn is None:
-                return None
-            lines, limit = [line for line in lines if line.tenant_id == turn[0]], min(limit, turn[1])
-        line = min(lines, key=lambda each: each.turn)
-        self._turns += 1
-        line.turn = self._turns
-        return line, limit
+    async def _begin(self, line: Line, limit: int) -> None:
+        """Claim; beside the claims of others, where one worker serves several tenants."""
+        if self._serves_many:
+            self._under_way.begin(line.tenant_id, limit, self._turns.right(line.tenant_id), self._claim(line, limit))
+        else:
+            await self._claim(line, limit)
 
     async def _rest(self) -> None:
         """No line is known to have work."""
@@ -270,17 +309,21 @@ class Fetcher:
         self._shares.took(line.tenant_id, len(claimed))
         if claimed:
             self._store.counts.pickup.note((began_ord - claimed[0].ord) / ORDS_PER_S)
+            if self._serves_many:
+                self._company.came(line.tenant_id)
             await self._start(line, claimed, began_at)  # first of all: these jobs are leased
-            if not self._sleeper.is_asleep(line):
+            is_awake = not self._sleeper.is_asleep(line)
+            if (is_awake and not self._company.is_here) or line.is_frequent(now) or len(claimed) == limit >= FULL_CLAIM:
                 line.busy_until = now + LINGER_S
-            elif line.is_frequent(now) or len(claimed) == limit >= FULL_CLAIM:
-                line.busy_until = now + LINGER_S
-                await self._sleeper.keep_awake(line)
+                if self._serves_many:
+                    self._busy[line.queue_id] = line
+                if not is_awake:
+                    await self._sleeper.keep_awake(line)
 
     async def _release_strays(self) -> None:
         """Hand back what the database leased to this session in a claim whose answer never came. No failure is counted.
 
-        Exact: claims follow one another, so between two of them every lease of this session is known here or is a stray.
+        Exact: no claim is under way, so every lease of this session is known here or is a stray.
         """
         known = self._runner.fences() | self._acker.fences()
         strays: dict[int, list[tuple[UUID, int]]] = defaultdict(list)

@@ -39,6 +39,8 @@ class Line:
     covered_due_at: float = 0.0  # monotonic seconds
     turn: int = 0  # number of its last claim among all of this process
     busy_until: float = float("-inf")  # monotonic; jobs came lately, so it is looked at without being told
+    _is_glance: bool = False  # it has work only because somebody wants to look
+    _is_told: bool = False  # of work, since a claim is under way: its answer may know nothing of it
     _rewound: int | None = None  # a place that came back while a claim is under way: its answer must not move the marks past it
     _looks: int = 0
     _looks_since: float = 0.0
@@ -48,7 +50,18 @@ class Line:
         self.covered.clear()
         self.covered_floor = 0
         self.covered_due_at = 0.0
-        self.has_work = True
+        self.has_work, self._is_glance = True, False
+
+    def told(self) -> None:
+        """Somebody says that there is work."""
+        self.has_work, self._is_told, self._is_glance = True, True, False
+
+    def glance(self, *, wanted: bool) -> None:
+        """Look whether there is work, which nobody says; or do not, if that was all."""
+        if wanted and not self.has_work:
+            self.has_work = self._is_glance = True
+        elif not wanted and self._is_glance:
+            self.has_work = self._is_glance = False
 
     def rewind(self, ord: int) -> None:
         """A job came back to place `ord`, behind the marks."""
@@ -59,7 +72,7 @@ class Line:
         for marks in (self.covered, self.reached):
             for priority, mark in marks.items():
                 marks[priority] = min(mark, before)
-        self.has_work = True
+        self.has_work, self._is_glance = True, False
 
     def is_frequent(self, now: float) -> bool:
         """Count a look at monotonic time `now`; whether there were more than FREQUENT within a second."""
@@ -70,7 +83,7 @@ class Line:
 
     def start(self, now: float) -> tuple[bool, int, dict[int, int]]:
         """(whether this is a covering scan, floor, marks) of a claim at monotonic time `now`."""
-        self._rewound = None
+        self._rewound, self._is_told, self._is_glance = None, False, False
         if now >= self.covered_due_at:
             return True, self.covered_floor, dict(self.covered)
         return False, self.reached_floor, dict(self.reached)
@@ -87,7 +100,7 @@ class Line:
 
     def _move(self, jobs: Sequence[Claimed], *, limit: int, covering: bool, safe: int, began_ord: int, now: float, took_s: float) -> None:
         if len(jobs) < limit:
-            self.has_work = False
+            self.has_work = self._is_told
             self.reached.clear()
             self.reached_floor = max(began_ord - DISORDER_ORD, 0)
             if covering:

@@ -86,6 +86,8 @@ class Desk(Protocol):
 class RemoteFetcher(Fetcher):
     """Claims for each line what its workers have room for."""
 
+    shares_slots = False
+
     def __init__(self, store: Store, heart: Heart, desk: Desk, acker: Acker, reporter: Reporter) -> None:
         # A desk knows `finished` and `fences`, all that is asked of a runner besides what is overridden here.
         super().__init__(store, heart, cast(Any, desk), acker, reporter, Registry(), concurrency=0, default_tenant=0)
@@ -107,15 +109,10 @@ class RemoteFetcher(Fetcher):
             self._rate_at = (now, finished)
         return sum(self._desk.room(line.queue_id) for line in self._order), 1
 
-    def _next_turn(self, lines: list[Line], limit: int) -> tuple[Line, int] | None:
+    def _turn(self, lines: list[Line], room: int, enough: int) -> tuple[Line, int] | None:
         """Workers bring room for their own lines, so nothing is shared out: the line whose turn is longest ago."""
         able = [line for line in lines if self._desk.room(line.queue_id) > 0]
-        if not able:
-            return None
-        line = min(able, key=lambda each: each.turn)
-        self._turns += 1
-        line.turn = self._turns
-        return line, limit
+        return (self._turns.of_lines(able), min(room, MAX_CLAIM)) if able else None
 
     async def _claim(self, line: Line, limit: int) -> None:
         if self._rate > BUSY_RATE:

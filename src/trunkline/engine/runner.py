@@ -20,6 +20,7 @@ from uuid import UUID
 import structlog
 
 from trunkline.engine.acker import Acker
+from trunkline.engine.company import Company
 from trunkline.engine.context import Job, current_job
 from trunkline.engine.faults import fault, fault_of
 from trunkline.engine.handlers import OUTCOMES
@@ -36,7 +37,8 @@ from trunkline.store import Store, work
 CANCEL_GRACE_S = 10.0  # then the database takes the lease
 WAIT_MAX_S = 1.0  # claimed ahead, and nothing finished for so long: another worker may have room
 LOOK_EVERY_S = 0.25  # how late a deadline may be noticed
-FILL_S = 0.005  # for so long jobs that never wait may follow each other before the loop gets its turn
+FILL_S = 0.005  # for so long jobs that never wait may follow each other before the loop gets its turn ...
+FILL_SHARED_S = 0.001  # ... or so long, where another tenant's claims, answers and jobs may be waiting for the loop
 log = structlog.get_logger("trunkline.runner")
 
 
@@ -58,6 +60,7 @@ class Runner:
         may_start: Callable[[], bool],
         middleware: Sequence[Middleware] = (),
         told: Told | None = None,
+        company: Company | None = None,
     ) -> None:
         self._store = store
         self._acker = acker
@@ -68,6 +71,7 @@ class Runner:
         self._may_start = may_start
         self._middleware, self._told = tuple(middleware), told
         self._is_bare = not middleware and told is None  # nothing is around handlers: the usual case, decided once
+        self._company = Company() if company is None else company
         self._waiting: deque[Job] = deque()
         self._running: set[Job] = set()
         self._look_at = float("inf")  # monotonic; no attempt is due before
@@ -79,6 +83,7 @@ class Runner:
         self._context.run(current_job.set, None)
         self._is_filling, self._fills = False, 0
         self._fill_until = 0.0  # monotonic
+        self._fill_s = FILL_S
         self._width, self._made, self._kept = 1, 0, 0  # tasks to make at once; those of this fill; of these, those that a job keeps
         self.finished = 0
 
@@ -96,9 +101,9 @@ class Runner:
         """Attempts held here, by tenant."""
         return Counter(job.tenant_id for job in (*self._running, *self._waiting))
 
-    def unstarted(self) -> set[int]:
-        """Tenants with attempts that wait here for a slot; then every slot is taken."""
-        return {job.tenant_id for job in self._waiting}
+    def unstarted(self) -> Counter[int]:
+        """Attempts that wait here for a slot, by tenant; where there are any, every slot is taken."""
+        return Counter(job.tenant_id for job in self._waiting)
 
     def fences(self) -> set[tuple[UUID, int]]:
         """(job, attempt) of every attempt held here."""
@@ -109,6 +114,7 @@ class Runner:
         for job, timeout_s in zip(jobs, timeouts, strict=True):
             job.claimed_at, job.deadline_at = claimed_at, claimed_at + timeout_s
         if jobs:
+            self._fill_s = FILL_SHARED_S if self._company.is_here else FILL_S
             self._look_at = min(self._look_at, claimed_at + min(timeouts))
             is_mixed = bool(self._waiting) and self._waiting[-1].tenant_id != jobs[0].tenant_id
             self._waiting.extend(jobs)
@@ -129,7 +135,7 @@ class Runner:
         if count <= 0 or not self._may_start():
             return
         self._is_filling = True
-        self._fill_until = time.monotonic() + FILL_S
+        self._fill_until = time.monotonic() + self._fill_s
         self._made = self._kept = count
         self._idle.clear()
         loop = asyncio.get_running_loop()

@@ -13,7 +13,7 @@ Called by: engine.fetcher, engine.runner.
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from math import ceil
 from typing import NamedTuple, Protocol, TypeVar
 
@@ -33,6 +33,7 @@ class Owned(Protocol):
 
 
 T = TypeVar("T", bound=Owned)
+Right = tuple[float, float]  # what a tenant holds, and what it was given so far, both by its weight: the lowest goes first
 
 
 class _Pace(NamedTuple):
@@ -59,7 +60,14 @@ class Shares:
         self._weights = dict(weights)
 
     def turn(
-        self, waiting: Collection[int], held: Mapping[int, int], *, served: Collection[int], slots: int, now: float
+        self,
+        waiting: Collection[int],
+        held: Mapping[int, int],
+        *,
+        served: Collection[int],
+        slots: int,
+        now: float,
+        allows: Callable[[Right], bool] = lambda right: True,
     ) -> tuple[int, int] | None:
         """(tenant, how many jobs it may be given) of those with work; None: each holds what it may, so something must end first.
 
@@ -67,23 +75,28 @@ class Shares:
             held: jobs of each tenant that run here or were claimed ahead.
             served: those that slots are shared out among: `waiting`, and whose jobs wait here for a slot.
             slots: jobs that run here at once.
+            allows: whether a tenant with this right may have its turn now; asked of the one whose turn it is.
         """
-        self._turn_s += 0.1 * (min(now - self._turned_at, TURN_MOST_S) - self._turn_s)
-        self._turned_at = now
-        around_s = max(self._turn_s * len(served), AROUND_LEAST_S)
+        turn_s = self._turn_s + 0.1 * (min(now - self._turned_at, TURN_MOST_S) - self._turn_s)
+        around_s = max(turn_s * len(served), AROUND_LEAST_S)
         beside = sum(count for tenant, count in held.items() if tenant not in served)
         each = max(slots - beside, 0) / sum(map(self._weight, served))
-        best: tuple[float, float, int, int] | None = None
+        best: tuple[Right, int, int] | None = None
         for tenant in waiting:
             weight, holds = self._weight(tenant), held.get(tenant, 0)
             free = each * weight + 2 * self._pace(tenant, holds, now) * around_s - holds
-            if free > 0 and (best is None or (holds / weight, self._had(tenant)) < best[:2]):
-                best = (holds / weight, self._had(tenant), tenant, ceil(free))
-        if best is None:
+            if free > 0 and (best is None or self.right(tenant, holds) < best[0]):
+                best = (self.right(tenant, holds), tenant, ceil(free))
+        if best is None or not allows(best[0]):
             return None
-        _, _, tenant, limit = best
+        _, tenant, limit = best
+        self._turn_s, self._turned_at = turn_s, now
         self._look(tenant, held.get(tenant, 0), now)
         return tenant, limit if held.get(tenant) else max(limit, slots // FIRST_PART)
+
+    def right(self, tenant: int, holds: int) -> Right:
+        """By which tenants are put in order."""
+        return holds / self._weight(tenant), self._had(tenant)
 
     def took(self, tenant: int, count: int) -> None:
         """It was given `count` jobs."""

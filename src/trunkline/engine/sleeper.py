@@ -8,6 +8,7 @@ Called by: engine.fetcher. Calls: store.sessions.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Iterable
 
 from trunkline.engine.heart import Heart
@@ -22,6 +23,8 @@ class Sleeper:
         self._store = store
         self._heart = heart
         self._asleep: frozenset[int] = frozenset()
+        self._forgot = 0  # times
+        self._committing = asyncio.Lock()  # one wish at a time: each is the whole set
 
     def is_asleep(self, line: Line) -> bool:
         """Whether enqueues to this line wake us."""
@@ -30,15 +33,20 @@ class Sleeper:
     def forget(self) -> None:
         """A new session, or one whose state is uncertain: nothing counts as committed."""
         self._asleep = frozenset()
+        self._forgot += 1
 
     async def put_to_sleep(self, lines: Iterable[Line]) -> None:
         """Ask to be woken for these lines as well; look at them once more afterwards."""
-        await self._commit(self._asleep | {line.queue_id for line in lines})
+        async with self._committing:
+            await self._commit(self._asleep | {line.queue_id for line in lines})
 
     async def keep_awake(self, line: Line) -> None:
         """Look at this line ourselves from now on."""
-        await self._commit(self._asleep - {line.queue_id})
+        async with self._committing:
+            await self._commit(self._asleep - {line.queue_id})
 
     async def _commit(self, asleep: Collection[int]) -> None:
+        before = self._forgot
         await sessions.sleep_on(self._store, self._heart.session_id, sorted(asleep))
-        self._asleep = frozenset(asleep)
+        if before == self._forgot:  # else it was another session's
+            self._asleep = frozenset(asleep)

@@ -20,6 +20,7 @@ import structlog
 from trunkline.engine.acker import Acker
 from trunkline.engine.alarms import Alarms
 from trunkline.engine.collector import seldom
+from trunkline.engine.company import Company
 from trunkline.engine.context import Job
 from trunkline.engine.fetcher import Fetcher
 from trunkline.engine.handlers import Registry
@@ -38,7 +39,8 @@ from trunkline.store import Signals, Store, privacy, tenants, work
 from trunkline.store.sessions import lease_of
 from trunkline.store.work import Settled
 
-LINES_EVERY_S = 2.0  # how soon a queue of a new tenant is noticed by handlers that serve all
+LINES_EVERY_S = 2.0  # how soon a queue of a new tenant is noticed by handlers that serve all, where nobody tells of it
+LINES_APART_S = 0.02  # many new ones are one look
 AGAIN_AFTER_S = 0.5  # a loop that failed is run again
 log = structlog.get_logger("trunkline.worker")
 
@@ -82,7 +84,12 @@ class Worker:
         self._tallies = Tallies(store)
         self._alarms = Alarms(store, lambda: heart.session_id, hooks)
         self._reporter = Reporter(store, sealing)
-        self._acker = Acker(store, self._done, self._completed) if self._told is None else Acker(store, self._done_and_told)
+        company = Company()
+        self._acker = (
+            Acker(store, self._done, self._completed, company=company, on_room=self._freed)
+            if self._told is None
+            else Acker(store, self._done_and_told, company=company, on_room=self._freed)
+        )
         self._pools = Pools(threads=min(concurrency, 256), processes=min(concurrency, os.cpu_count() or 1))
         self._runner = Runner(
             store,
@@ -90,14 +97,24 @@ class Worker:
             self._reporter,
             self._pools,
             concurrency=concurrency,
-            freed=lambda: self._fetcher.freed(),
+            freed=self._freed,
             may_start=lambda: heart.trusted,
             middleware=hooks.middleware,
             told=self._told,
+            company=company,
         )
         self._fetcher = Fetcher(
-            store, heart, self._runner, self._acker, self._reporter, registry, concurrency=concurrency, default_tenant=default_tenant
+            store,
+            heart,
+            self._runner,
+            self._acker,
+            self._reporter,
+            registry,
+            concurrency=concurrency,
+            default_tenant=default_tenant,
+            company=company,
         )
+        self._new_lines = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._unsubscribe: list[Any] = []
         self._stopped: Stopped | None = None
@@ -201,8 +218,13 @@ class Worker:
                 self.cancel_requested([lease] if (lease := lease_of(arguments[1:])) is not None else [])
         elif word == "due":
             self._heart.tick_in(float(arguments[0]))
+        elif word == "lines":
+            self._new_lines.set()
         else:
             self._fetcher.heard(word, arguments)
+
+    def _freed(self) -> None:
+        self._fetcher.freed()
 
     def _done(self, job: Job, what: str, settled: Settled | None) -> None:
         self.counts.ended(job.kind, what)
@@ -244,7 +266,11 @@ class Worker:
 
     async def _follow_tenants(self) -> None:
         while True:
-            await asyncio.sleep(LINES_EVERY_S)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LINES_EVERY_S):
+                    await self._new_lines.wait()
+            self._new_lines.clear()
+            await asyncio.sleep(LINES_APART_S)
             try:
                 await self._open_shared_lines()
             except TrunklineError as error:

@@ -73,6 +73,7 @@ begin
     update trunkline.queue as q
        set priorities = (select array_agg(distinct p order by p desc) from unnest(q.priorities) as p)
      where q.tenant_id = p_tenant_id and q.name = v_used.name;
+    perform pg_notify(trunkline.channel(), 'lines');                   -- workers that serve every tenant look for it now, not at their next look
   end loop;
 end $$;
 
