@@ -1,4 +1,4 @@
-"""/api/connections: databases that a tenant registered, for administrators; what was read there, and the job that reads it.
+"""/api/connections: databases that a tenant's administrators registered; its users see them, what was read there, and have it read anew.
 
 Always true: a URL is answered with *** for its password; it was tested before anything is held or written.
 """
@@ -20,6 +20,7 @@ from trunkline.engine import Act
 from trunkline.rest.acting import answered_before, once
 from trunkline.rest.answers import Answer, Message, Pagination, json_answer
 from trunkline.rest.api import Api
+from trunkline.rest.asking import has_body
 from trunkline.rest.examples import PAGE
 from trunkline.rest.messages import Body
 from trunkline.rest.openapi import ID, describe
@@ -27,7 +28,7 @@ from trunkline.rest.paging import Limit, PageNumber, sliced
 from trunkline.rest.route import asked_of
 from trunkline.wire.calls import Name
 
-CREATE = "POST /api/connections"
+CREATE, WHAT = "POST /api/connections", "connections"
 SENT = {"name": "shop", "url": "postgresql://clerk:secret@db.example.com/shop"}
 FOUND = {
     "id": ID,
@@ -136,25 +137,24 @@ def add(api: Api, router: APIRouter) -> None:
 
 
 def _add_rebuild(api: Api, router: APIRouter) -> None:
-    @router.post(
-        "/connections/{connection_id}/rebuild",
-        tags=["connections"],
-        **describe(
-            Rebuilding,
-            status=202,
-            body=Rebuild,
-            creates=True,
-            refusals=(404,),
-            sent={"force": False},
-            example={"jobId": ID, "message": "Schema rebuild job queued"},
-        ),
+    described = describe(
+        Rebuilding,
+        status=202,
+        body=Rebuild,
+        creates=True,
+        refusals=(404,),
+        sent={"force": False},
+        example={"jobId": ID, "message": "Schema rebuild job queued"},
     )
+    described["openapi_extra"]["requestBody"]["required"] = False
+
+    @router.post("/connections/{connection_id}/rebuild", tags=["connections"], **described)
     async def rebuild_connection(request: Request, connection_id: UUID) -> Response:
         """Enqueue a job that reads the schema, or name the one that is there already."""
         asked = asked_of(request)
-        asked.require("admin")
+        asked.require_person(WHAT, "send")
         await api.services.connections.get(connection_id, tenant=asked.tenant)
-        raw, wanted = await asked.body(Rebuild)
+        raw, wanted = await asked.body(Rebuild) if has_body(request) else (b"", Rebuild())
 
         async def rebuild(act: Act) -> tuple[int, Rebuilding]:
             inside = api.services.connections.within(act)
@@ -171,7 +171,7 @@ def _add_reads(api: Api, router: APIRouter) -> None:
     async def list_connections(request: Request, page: PageNumber = 1, limit: Limit = 20) -> Response:
         """The tenant's connections by name, of the first 1,000."""
         asked = asked_of(request)
-        asked.require("admin")
+        asked.require_person(WHAT, "send", "watch")
         async with api.services.records.looking(asked.tenant_id) as look:
             found, said = sliced(await api.services.connections.within(look).list(tenant=asked.tenant), page, limit)
         return json_answer(Connections(data=[_told(one) for one in found], pagination=said))
@@ -180,7 +180,7 @@ def _add_reads(api: Api, router: APIRouter) -> None:
     async def get_connection(request: Request, connection_id: UUID) -> Response:
         """One connection."""
         asked = asked_of(request)
-        asked.require("admin")
+        asked.require_person(WHAT, "send", "watch")
         async with api.services.records.looking(asked.tenant_id) as look:
             return json_answer(_told(await api.services.connections.within(look).get(connection_id, tenant=asked.tenant)))
 
@@ -188,7 +188,7 @@ def _add_reads(api: Api, router: APIRouter) -> None:
     async def get_schema(request: Request, connection_id: UUID) -> Response:
         """The schema that was last read; 404 also while none was read yet."""
         asked = asked_of(request)
-        asked.require("admin")
+        asked.require_person(WHAT, "send", "watch")
         await api.services.connections.get(connection_id, tenant=asked.tenant)
         found = await api.services.connections.schema(connection_id, tenant=asked.tenant)
         return json_answer(
