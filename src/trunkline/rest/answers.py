@@ -16,6 +16,7 @@ from starlette.responses import Response
 
 from trunkline.engine.records import JobRow
 from trunkline.rest.messages import Status
+from trunkline.rest.progress import progress_of
 
 JSON = "application/json"
 _PLAIN = {"active", "completed", "failed", "cancelled"}
@@ -71,6 +72,7 @@ class Job(Answer, frozen=True, kw_only=True):
 
     Attributes:
         attempts: how often it was begun.
+        progress: {current, total, percentage, message?}; hundredths where it has no steps.
         result_omitted: it has a result that is too long for a list; ask for the job itself.
     """
 
@@ -357,7 +359,7 @@ def job_of(row: JobRow, *, detail: bool = False) -> Job:
         created_at=row.created_at,
         started_at=UNSET if row.started_at is None else row.started_at,
         completed_at=UNSET if row.finished_at is None else row.finished_at,
-        progress=raw(row.progress),
+        progress=UNSET if row.progress is None else progress_of(row.progress),
         result=raw(row.result),
         result_omitted=row.result_omitted or UNSET,
         error=UNSET if row.error is None else error_text(row.error),

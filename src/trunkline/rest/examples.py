@@ -48,7 +48,7 @@ STEPS = [
 WHY = {"code": "paused", "message": f"Its queue 'resize' is paused since {AT}."}
 ME = {"tenant": "acme", "userId": "user-1", "tokenId": None, "scopes": ["send", "watch"], "email": "ann@example.org"}
 
-EXAMPLES: dict[type, Any] = {
+EXAMPLES: dict[type | None, Any] = {
     answers.Made: {"id": ID, "type": "resize", "status": "queued", "createdAt": AT},
     answers.Jobs: {"data": [{**FAILED, "detail": DETAIL}], "pagination": PAGE},
     answers.Message: {"message": "Job cancellation requested"},
