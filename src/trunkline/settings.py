@@ -140,10 +140,12 @@ class Settings(BaseModel):
         """
         source = dict(os.environ if environ is None else environ)
         values = _from_environment(source)
-        values.update({k: v for k, v in overrides.items() if v is not None})
+        given = {k: v for k, v in overrides.items() if v is not None}
+        values.update(given)
+        names = {field: variable(field) if field in given else _name_in(source, field) for field in cls.model_fields}
         for field in ("database_url", "listen_url"):
             if values.get(field):
-                values[field] = _checked_url(PREFIX + field.upper(), str(values[field]))
+                values[field] = _checked_url(names[field], str(values[field]))
         if str(values.get("jwt_secret") or "").lstrip().startswith("-----BEGIN"):
             raise InvalidSetting(
                 "TRUNKLINE_JWT_SECRET is a PEM key, need a shared secret of 32 characters or more. Set TRUNKLINE_JWT_PUBLIC_KEY for a public key."
@@ -157,7 +159,7 @@ class Settings(BaseModel):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            raise InvalidSetting(_sentence(error)) from None
+            raise InvalidSetting(_sentence(error, names, source)) from None
 
     @field_validator("encryption_keys")
     @classmethod
@@ -247,6 +249,16 @@ def _from_environment(source: Mapping[str, str]) -> dict[str, Any]:
     return values
 
 
+def _name_in(source: Mapping[str, str], field: str) -> str:
+    """The variable that says a field: ours, or the alias that is set instead."""
+    name = variable(field)
+    if source.get(name, "") == "" and source.get(name + IN_FILE, "") == "":
+        for alias, (ours, _) in ALIASES.items():
+            if PREFIX + ours == name and source.get(alias, "") != "":
+                return alias
+    return name
+
+
 def _in_file(name: str, source: Mapping[str, str]) -> str:
     """The text of the file that NAME_FILE names, without the line break at its end."""
     path = Path(source[name + IN_FILE])
@@ -285,14 +297,16 @@ def _checked_url(name: str, url: str) -> str:
     return f"{place}?{kept}" if kept else place
 
 
-def _sentence(error: ValidationError) -> str:
+def _sentence(error: ValidationError, names: Mapping[str, str], source: Mapping[str, str]) -> str:
     problem = error.errors()[0]
     field = str(problem["loc"][0]) if problem["loc"] else "?"
-    name = variable(field)
+    ours, name = variable(field), names.get(field, variable(field))
     if field == "encryption_keys":  # whatever stands there was meant to be a secret
-        return f"{name} cannot be used: {problem['msg'].removeprefix('Value error, ')}. Unset it to work without encryption."
+        return f"{ours} cannot be used: {problem['msg'].removeprefix('Value error, ')}. Unset it to work without encryption."
     value = problem.get("input")
     shown = "***" if is_secret(field) else repr(mask_url(value) if isinstance(value, str) else value)
+    if name != ours and source[name] != value:  # in a unit of its own
+        shown = f"{source[name]!r}, {ours} {shown}"
     return f"{name} is {shown}: {problem['msg'][0].lower()}{problem['msg'][1:]}. Unset it to use the default."
 
 
