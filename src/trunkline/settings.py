@@ -140,9 +140,9 @@ class Settings(BaseModel):
         """
         source = dict(os.environ if environ is None else environ)
         values = _from_environment(source)
-        given = {k: v for k, v in overrides.items() if v is not None}
-        values.update(given)
-        names = {field: variable(field) if field in given else _name_in(source, field) for field in cls.model_fields}
+        said = {k: v for k, v in overrides.items() if v is not None}
+        values.update(said)
+        names = {field: variable(field) if field in said else _name_in(source, field) for field in cls.model_fields}
         for field in ("database_url", "listen_url"):
             if values.get(field):
                 values[field] = _checked_url(names[field], str(values[field]))

@@ -123,7 +123,7 @@ def test_a_refusal_names_the_variable_that_was_set(given, said):
 
 def test_what_a_program_gave_is_not_blamed_on_the_environment():
     """An option of the command line goes before a variable, and is what was wrong."""
-    with pytest.raises(InvalidSetting, match="^TRUNKLINE_PORT is 99999: "):
+    with pytest.raises(InvalidSetting, match=r"^TRUNKLINE_PORT is 99999: "):
         Settings.load({"WEBSOCKET_PORT": "3000"}, port=99999)
 
 
