@@ -25,6 +25,7 @@ from websockets.exceptions import ConnectionClosed
 from tests.gateway.bare import Bare
 from tests.gateway.node import Node
 from tests.gateway.test_abuse import clean_log  # noqa: F401 - nothing that happens here is an error of ours
+from tests.support.gateways import soon_counted
 from tests.support.until import until
 from trunkline import Trunkline
 from trunkline.auth import Tokens
@@ -80,8 +81,8 @@ async def app(url: str, gates: dict[str, asyncio.Event]) -> AsyncIterator[Trunkl
 
 @shared
 async def server(app: Trunkline):
-    made = await app.start_gateway(port=0, mode="development", api=True)
-    made.presence.every_s = 0.05
+    with soon_counted():
+        made = await app.start_gateway(port=0, mode="development", api=True)
     await app.start_worker()
     yield made
     await app.stop_gateway(0.0)
