@@ -41,7 +41,11 @@ ALIASES: dict[str, tuple[str, float | None]] = {
 }
 SECRET: dict[str, Any] = {"secret": True}  # never printed: not in messages, not by `config show`, not in the repr
 DEVELOPMENT_ORIGINS = ("http://localhost:3000", "http://localhost:5173")
-UNUSED = {"PGBOSS_ARCHIVE_COMPLETED_AFTER_SECONDS": "finished jobs are never moved to an archive; TRUNKLINE_RETENTION alone decides"}
+UNUSED = {
+    "PGBOSS_ARCHIVE_COMPLETED_AFTER_SECONDS": "finished jobs are never moved to an archive; TRUNKLINE_RETENTION alone decides",
+    "NOTIFICATION_RETENTION_DAYS": "this version keeps no notifications",
+    "EMAIL_NOTIFICATIONS_ENABLED": "this version sends no e-mail",
+}
 
 
 class Settings(BaseModel):
@@ -92,6 +96,7 @@ class Settings(BaseModel):
     cors_origins: str = Field("", max_length=10_000, description="comma list of origins whose pages may connect and call; *: every page")
     ping_interval_s: float = Field(25.0, ge=0.1, le=300, description="pings to watchers of /socket.io")
     ping_timeout_s: float = Field(60.0, ge=0.1, le=300, description="... and how long an answer may take")
+    ws_compression: bool = Field(False, description="whether WebSockets whose clients offer it are compressed (permessage-deflate)")
     websocket_only: bool = Field(False, description="whether Socket.IO is spoken over WebSockets only, without polling")
     trusted_proxies: str = Field("", max_length=10_000, description="comma list of addresses or networks whose X-Forwarded-For is believed")
     address_connections: int = Field(5000, ge=1, le=1_000_000, description="sockets one address may hold")
@@ -135,10 +140,12 @@ class Settings(BaseModel):
         """
         source = dict(os.environ if environ is None else environ)
         values = _from_environment(source)
-        values.update({k: v for k, v in overrides.items() if v is not None})
+        said = {k: v for k, v in overrides.items() if v is not None}
+        values.update(said)
+        names = {field: variable(field) if field in said else _name_in(source, field) for field in cls.model_fields}
         for field in ("database_url", "listen_url"):
             if values.get(field):
-                values[field] = _checked_url(PREFIX + field.upper(), str(values[field]))
+                values[field] = _checked_url(names[field], str(values[field]))
         if str(values.get("jwt_secret") or "").lstrip().startswith("-----BEGIN"):
             raise InvalidSetting(
                 "TRUNKLINE_JWT_SECRET is a PEM key, need a shared secret of 32 characters or more. Set TRUNKLINE_JWT_PUBLIC_KEY for a public key."
@@ -152,7 +159,7 @@ class Settings(BaseModel):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            raise InvalidSetting(_sentence(error, source)) from None
+            raise InvalidSetting(_sentence(error, names, source)) from None
 
     @field_validator("encryption_keys")
     @classmethod
@@ -242,6 +249,16 @@ def _from_environment(source: Mapping[str, str]) -> dict[str, Any]:
     return values
 
 
+def _name_in(source: Mapping[str, str], field: str) -> str:
+    """The variable that says a field: ours, or the alias that is set instead."""
+    name = variable(field)
+    if source.get(name, "") == "" and source.get(name + IN_FILE, "") == "":
+        for alias, (ours, _) in ALIASES.items():
+            if PREFIX + ours == name and source.get(alias, "") != "":
+                return alias
+    return name
+
+
 def _in_file(name: str, source: Mapping[str, str]) -> str:
     """The text of the file that NAME_FILE names, without the line break at its end."""
     path = Path(source[name + IN_FILE])
@@ -288,15 +305,17 @@ def _checked_url(name: str, url: str) -> str:
     return f"{place}?{kept}" if kept else place
 
 
-def _sentence(error: ValidationError, source: Mapping[str, str]) -> str:
+def _sentence(error: ValidationError, names: Mapping[str, str], source: Mapping[str, str]) -> str:
     problem = error.errors()[0]
     field = str(problem["loc"][0]) if problem["loc"] else "?"
-    name = variable(field)
+    ours, name = variable(field), names.get(field, variable(field))
     if field == "encryption_keys":  # whatever stands there was meant to be a secret
-        return f"{name} cannot be used: {problem['msg'].removeprefix('Value error, ')}. Unset it to work without encryption."
+        return f"{ours} cannot be used: {problem['msg'].removeprefix('Value error, ')}. Unset it to work without encryption."
     value = problem.get("input")
     is_hidden = is_secret(field) or bool(source.get(name + IN_FILE))  # whoever names the wrong file means a secret
     shown = "***" if is_hidden else repr(mask_url(value) if isinstance(value, str) else value)
+    if name != ours and not is_hidden and source[name] != value:  # in a unit of its own
+        shown = f"{source[name]!r}, {ours} {shown}"
     return f"{name} is {shown}: {problem['msg'][0].lower()}{problem['msg'][1:]}. Unset it to use the default."
 
 

@@ -10,7 +10,7 @@ from tests.cli.conftest import Offline
 from tests.model.test_settings import SECRETS
 from trunkline.cli.config import rows
 from trunkline.errors import InvalidSetting
-from trunkline.settings import Settings
+from trunkline.settings import UNUSED, Settings
 
 
 def test_each_setting_says_where_it_comes_from(offline: Offline):
@@ -95,11 +95,12 @@ def test_every_variable_that_is_shown_is_one_that_is_read():
 
 
 @pytest.mark.filterwarnings("always")
-def test_a_setting_that_is_accepted_and_unused_is_told(offline: Offline):
+@pytest.mark.parametrize("name", UNUSED)
+def test_a_setting_that_is_accepted_and_unused_is_told(offline: Offline, name: str):
     """As one line, without the place in the code that warned."""
-    answer = offline("config", "show", PGBOSS_ARCHIVE_COMPLETED_AFTER_SECONDS="60")
+    answer = offline("config", "show", **{name: "60"})
 
-    assert answer.err.startswith("warning: PGBOSS_ARCHIVE_COMPLETED_AFTER_SECONDS is set and not used: ")
+    assert answer.err.startswith(f"warning: {name} is set and not used: ")
 
 
 def test_version_names_everything_that_matters(offline: Offline):

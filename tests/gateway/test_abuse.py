@@ -9,18 +9,22 @@ import json
 import struct
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 
 import aiohttp
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from tests.support.gateways import gateway_of
 from tests.support.until import until
+from trunkline import Trunkline
 from trunkline.auth.mode import TEST_TOKEN
 from trunkline.gateway import protocols
 from trunkline.gateway.addresses import Addresses
 from trunkline.gateway.socketio import mailbox, sockets
+from trunkline.settings import Settings
+from trunkline.wire.text import MAX_BYTES
 
 HELLO = f'40{{"customerToken":"{TEST_TOKEN}"}}'
 Open = Callable[..., Awaitable[ClientConnection]]
@@ -170,6 +174,31 @@ async def test_compression_is_not_spoken(server):
     """So there is no bomb to unpack."""
     async with connect(f"ws://127.0.0.1:{server.port}/ws/?EIO=4&transport=websocket", compression="deflate") as socket:
         assert [] == socket.protocol.extensions
+
+
+async def test_compression_that_is_switched_on_unpacks_no_bombs(trunkline_url):
+    """Calls and what a room is told are as without it; a small frame that unpacks to more than a large one may have ends its socket."""
+    settings = Settings.load({"TRUNKLINE_WS_COMPRESSION": "on"}, database_url=trunkline_url)
+    async with Trunkline(settings=settings) as app, gateway_of(app) as made:
+        url = f"ws://127.0.0.1:{made.port}"
+        async with (
+            connect(f"{url}/ws/raw", compression="deflate", max_size=None) as bomb,
+            connect(f"{url}/socket.io/?EIO=4&transport=websocket", compression="deflate") as watcher,
+        ):
+            spoken = [len(socket.protocol.extensions) for socket in (bomb, watcher)]
+            await watcher.recv()
+            for said in ("40/jobs,", '42/jobs,0["subscribe:jobs",{}]'):
+                await watcher.send(said)
+                await watcher.recv()
+            await app.updates.broadcast_to_all("maintenance", {"at": "noon" * 100})
+            told = await watcher.recv()
+            with suppress(ConnectionClosed):
+                await bomb.send("x" * (2 * MAX_BYTES))
+                await bomb.recv()
+
+    assert [1, 1] == spoken
+    assert "noon" * 100 in str(told)
+    assert 1009 == bomb.close_code
 
 
 async def test_attachments_that_never_come_are_waited_for_by_nobody(server, bare):

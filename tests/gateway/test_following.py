@@ -25,6 +25,7 @@ from websockets.exceptions import ConnectionClosed
 from tests.gateway.bare import Bare
 from tests.gateway.node import Node
 from tests.gateway.test_abuse import clean_log  # noqa: F401 - nothing that happens here is an error of ours
+from tests.support.gateways import soon_counted
 from tests.support.until import until
 from trunkline import Trunkline
 from trunkline.auth import Tokens
@@ -80,8 +81,8 @@ async def app(url: str, gates: dict[str, asyncio.Event]) -> AsyncIterator[Trunkl
 
 @shared
 async def server(app: Trunkline):
-    made = await app.start_gateway(port=0, mode="development", api=True)
-    made.presence.every_s = 0.05
+    with soon_counted():
+        made = await app.start_gateway(port=0, mode="development", api=True)
     await app.start_worker()
     yield made
     await app.stop_gateway(0.0)
@@ -374,6 +375,23 @@ async def test_what_cannot_be_said_now_leaves_a_subscription_as_it_was(app, serv
     assert [True, True] == [answer["retryable"] for answer in answers]
     assert ("-", True, True) == (offsets[0], "~" in offsets[1], "~" in ann.offset)  # what is held back would be left out by it
     assert (["queued", "active", "cancelled"], []) == (told(ann, old), told(ann, new))
+
+
+async def test_a_job_that_is_gone_is_followed_no_more(app, server, come, tenant):
+    """Its retention was over: who asks again is told so, is in its room no more, and does not ask for that room when it comes back."""
+    job_id = await app.enqueue("quick", {}, user_id="ann", tenant=tenant, run_at=LATER)
+    ann = await come("ann", recovery={"recovery": True})
+    await ann.ask("subscribe:job", {"jobId": str(job_id)})
+    followed = ann.offset
+    for table, name in (("deferred", "job_id"), ("job", "id")):
+        await app.store.fetch(f"delete from trunkline.{table} where {name} = $1", job_id)
+    answer = await ann.ask("subscribe:job", {"jobId": str(job_id)})
+    back = await come("ann", recovery={"recovery": True, "pid": ann.accepted["pid"], "offset": ann.offset})
+
+    assert ("not_found", [f"job:{job_id}"], []) == (answer["code"], *(recovery.taken_apart(said)[1] for said in (followed, ann.offset)))
+    assert ann.accepted["pid"] == back.accepted["pid"] and ["queued"] == told(ann, job_id)
+    tenant_id = await app.tenant_id(tenant)
+    assert {"everyone", "inbox:ann"} == {room for of, room in server.watchers.rooms._members if of == tenant_id}
 
 
 async def test_both_namespaces_of_one_socket_count_and_are_told_in_their_own_words(app, server, tenant):

@@ -32,22 +32,22 @@ async def test_the_api_believes_an_address_only_of_a_proxy_that_is_trusted(app):
     """As the audit log has it. What a client wrote in front of the proxy's own entry is not believed either."""
     _, token = await Tokens(app.store).create(await app.tenant_id(None), scopes=frozenset({"admin"}))
     seen = []
-    for proxies, said in (
-        ("", "203.0.113.7"),
-        ("10.0.0.0/8", "203.0.113.7"),
-        ("127.0.0.1", "203.0.113.7"),
-        ("127.0.0.0/8", "198.51.100.1, 203.0.113.7"),
-        ("127.0.0.1,10.0.0.0/8", "198.51.100.1, 203.0.113.7, 10.1.1.1"),
-        ("*", "203.0.113.7, 198.51.100.1"),
-        ("127.0.0.1", "x" * 5000),
+    for proxies, saying in (
+        ("", ["203.0.113.7"]),
+        ("10.0.0.0/8", ["203.0.113.7"]),
+        ("127.0.0.1", ["203.0.113.7", "198.51.100.1, 203.0.113.7", "x" * 5000]),
+        ("127.0.0.0/8,10.0.0.0/8", ["198.51.100.1, 203.0.113.7, 10.1.1.1"]),
+        ("*", ["203.0.113.7, 198.51.100.1"]),
     ):
         app.settings = app.settings.model_copy(update={"trusted_proxies": proxies})
         server = await app.start_gateway(port=0, mode="development", api=True)
-        headers = {"Authorization": f"Bearer {token}", "X-Forwarded-For": said}
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}", headers=headers) as client:
-            assert 201 == (await client.post("/api/jobs", json={"type": "greet"})).status_code
-            (newest,) = (await client.get("/api/audit", params={"limit": 1})).json()["data"]
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}", headers={"Authorization": f"Bearer {token}"}) as client:
+            for said in saying:
+                made = await client.post("/api/jobs", json={"type": "greet"}, headers={"X-Forwarded-For": said})
+                (newest,) = (await client.get("/api/audit", params={"limit": 1})).json()["data"]
+                seen.append((made.status_code, newest["address"]))
         await app.stop_gateway(0.0)
-        seen.append(newest["address"])
 
-    assert ["127.0.0.1", "127.0.0.1", *["203.0.113.7"] * 4, "x" * 100] == seen
+    assert [
+        (201, each) for each in ("127.0.0.1", "127.0.0.1", "203.0.113.7", "203.0.113.7", "x" * 100, "203.0.113.7", "203.0.113.7")
+    ] == seen

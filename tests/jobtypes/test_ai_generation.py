@@ -12,7 +12,7 @@ from tests.jobtypes.provider import Answer, Provider, chunks, refusal
 from tests.jobtypes.support import RecordingJob
 from trunkline import Trunkline
 from trunkline.errors import InvalidInput, JobFailed, NotFound
-from trunkline.jobtypes import declare
+from trunkline.jobtypes import ai_generation, declare
 from trunkline.jobtypes.ai_generation import AiGeneration, generate
 from trunkline.jobtypes.prompting import rendered
 from trunkline.model import Fail, RetryAfter
@@ -124,6 +124,15 @@ async def test_forbidden_phrases_are_neither_sent_nor_kept(job: RecordingJob) ->
         await asked(job, (200, {}, chunks("fine")), settings=blocked, text="Tell the Secret Plan")
 
 
+async def test_a_forbidden_phrase_is_not_told_as_progress_either(job: RecordingJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Progress is kept in the job's history and shown to watchers, before the whole answer is there to be looked at."""
+    monkeypatch.setattr(ai_generation, "REPORT_EVERY_S", -1)
+    with pytest.raises(Fail, match="the answer had"):
+        await asked(job, (200, {}, chunks("the SECRET ", "Plan", " is")), settings={"ai_blocked": "secret plan"})
+
+    assert ["Filling the prompt...", "the SECRET "] == [said[1] for said in job.said]
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -188,18 +197,20 @@ async def test_two_savers_at_once_make_two_versions(app: Trunkline) -> None:
     assert set(range(1, 9)) == set(numbers)
 
 
-async def test_a_429_stops_the_whole_account_and_costs_no_attempt(app: Trunkline) -> None:
-    """The second job is not even sent while the first one's wait lasts."""
+@pytest.mark.parametrize("keys", [("ai", "ai"), (None, None), ("one", "two")])
+async def test_a_429_stops_the_whole_account_and_costs_no_attempt(app: Trunkline, keys: tuple[str | None, str | None]) -> None:
+    """The second job is not even sent while the first one's wait lasts, whether they have a limit key or not."""
     with Provider(lambda body: refusal(429, "slow down", **{"retry-after": "60"})) as provider:
         app.settings = app.settings.model_copy(update={"ai_base_url": provider.url})
-        first = await app.enqueue("ai-generation", {"text": "a"}, limit_key="ai")
+        jobs = []
         await app.start_worker()
-        while (job := await app.get(first)).attempt == 0 or job.state == "active":
-            await asyncio.sleep(0.02)
-        second = await app.enqueue("ai-generation", {"text": "b"}, limit_key="ai")
+        for key in keys:
+            jobs.append(await app.enqueue("ai-generation", {"text": "a"}, limit_key=key))
+            while (await app.get(jobs[-1])).state not in ("retrying", "limited"):
+                await asyncio.sleep(0.02)
         await app.stop_worker(5)
+        found = [await app.get(job_id) for job_id in jobs]
 
-        other = await app.get(second)
-    assert (0, 1) == (job.failures, job.attempt)
-    assert 0 == other.attempt
+    assert [0, 0] == [job.failures for job in found]
+    assert (1, 0 if keys[0] == "ai" else 1) == (found[0].attempt, found[1].attempt)
     assert 1 == len(provider.asked)

@@ -1,4 +1,7 @@
-"""`crm-sync`: the real client against a server that behaves as Bitrix24's documentation says, into real tables."""
+"""`crm-sync`: the real client against a server that behaves as Bitrix24's documentation says, into real tables.
+
+One application for the module: tests keep apart by their tenants.
+"""
 
 from __future__ import annotations
 
@@ -6,33 +9,53 @@ import asyncio
 import json
 import sqlite3
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+import pytest_asyncio
 
-from tests.jobtypes.portal import CODE, START, TABLE, Portal, refusal, rows
+from tests.jobtypes.portal import CODE, START, Portal, refusal, rows
 from tests.jobtypes.support import FIRST_KEY, Database, RecordingJob
 from trunkline import Trunkline
 from trunkline.connections import bitrix24
 from trunkline.errors import ConnectionFailed
-from trunkline.jobtypes import crm_sync, declare
+from trunkline.jobtypes import crm_sync
 from trunkline.model import Fail, RetryAfter
 from trunkline.settings import Settings
+from trunkline.store.admin import create_database, drop_database
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 Sync = Callable[..., Awaitable[dict[str, Any]]]
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def crm(trunkline_server_url: str, trunkline_template: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Trunkline]:
+    """An application that may open the portal, the tables and sockets."""
+    name = f"trunkline_test_{uuid.uuid4().hex[:16]}"
+    url = await create_database(trunkline_server_url, name, template=trunkline_template)
+    hosts = f"/tmp,{tmp_path_factory.getbasetemp()},127.0.0.1"
+    async with Trunkline(settings=Settings.load({}, database_url=url, encryption_keys=FIRST_KEY, connection_hosts=hosts)) as app:
+        yield app
+    await drop_database(trunkline_server_url, name)
+
+
 @pytest.fixture
-async def sync(crm: Trunkline, portal: Portal, table: Path, job: RecordingJob) -> Sync:
-    """One run, as a job of its own, from the portal into the table; the result. `tenant_id` is the default tenant's."""
-    await crm.connections.create(portal.url, name="crm")
-    await crm.connections.create(f"sqlite:///{table}", name="shop")
+def tenant() -> str:
+    """A tenant of the test's own, with connections and a bucket of its own."""
+    return f"t-{uuid.uuid4().hex[:12]}"
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def sync(crm: Trunkline, tenant: str, portal: Portal, table: Path, job: RecordingJob) -> Sync:
+    """One run, as a job of its own, from the portal into the table; the result."""
+    await crm.connections.create(portal.url, name="crm", tenant=tenant)
+    await crm.connections.create(f"sqlite:///{table}", name="shop", tenant=tenant)
     portal.asked.clear()
-    job.tenant_id = await crm.tenant_id(None)
+    job.tenant_id = await crm.tenant_id(tenant)
 
     async def syncing(*, same_job: bool = False, **options: Any) -> dict[str, Any]:
         job.id = job.id if same_job else uuid.uuid4()
@@ -129,13 +152,15 @@ async def test_an_item_that_does_not_fit_is_left_out_and_named(sync: Sync, porta
     assert [(3, "Deal 3")] == rows(table)
 
 
-async def test_types_land_in_postgresql_and_a_refused_row_is_told(crm: Trunkline, portal: Portal, database: Database, sync: Sync) -> None:
+async def test_types_land_in_postgresql_and_a_refused_row_is_told(
+    tenant: str, crm: Trunkline, portal: Portal, database: Database, sync: Sync
+) -> None:
     database.execute(
         "create table deal (id int primary key, title text check (title <> 'Deal 2'), opened boolean, updated_time timestamptz, tags jsonb)",
         f"alter table deal owner to {database.role}",
         f"grant create on schema public to {database.role}",
     )
-    await crm.connections.create(database.url, name="pg")
+    await crm.connections.create(database.url, name="pg", tenant=tenant)
     for n in (1, 2, 3):
         portal.put(n, second=n)
     mapping = {"id": "id", "title": "title", "opened": "opened", "updatedTime": "updated_time", "ufCrm1_tags": "tags"}
@@ -233,7 +258,9 @@ async def test_a_batch_that_is_too_large_is_asked_for_in_smaller_ones(
         await sync(full=True)
 
 
-async def test_a_full_bucket_and_a_worn_out_method_stop_the_portal_for_everybody(sync: Sync, portal: Portal, crm: Trunkline) -> None:
+async def test_a_full_bucket_and_a_worn_out_method_stop_the_portal_for_everybody(
+    tenant: str, sync: Sync, portal: Portal, crm: Trunkline
+) -> None:
     """The wait is the portal's own, uses up no attempt, and holds up every job of the key, also those that have not started."""
     portal.put(1, second=1)
     key = "bitrix24:127.0.0.1"
@@ -250,15 +277,17 @@ async def test_a_full_bucket_and_a_worn_out_method_stop_the_portal_for_everybody
         with pytest.raises(RetryAfter) as second:  # another job: nothing is sent
             await sync()
         assert before == len(portal.asked)
-        (limit,) = await crm.limits.list()
+        (limit,) = await crm.limits.list(tenant=tenant)
         assert key == limit.key
         waits.append((caught.value.seconds, round(second.value.seconds, -1)))
-        await crm.limits.unblock(key)
+        await crm.limits.unblock(key, tenant=tenant)
 
     assert [(10.0, 10.0), (60.0, 60.0), (77.0, 80.0)] == waits
 
 
-async def test_a_method_that_is_nearly_worn_out_is_left_before_the_portal_shuts_it(sync: Sync, portal: Portal, crm: Trunkline) -> None:
+async def test_a_method_that_is_nearly_worn_out_is_left_before_the_portal_shuts_it(
+    tenant: str, sync: Sync, portal: Portal, crm: Trunkline
+) -> None:
     for n in range(1, 201):
         portal.put(n, second=n)
     portal.operating, portal.works_s, portal.reset_in_s = 430, 11, 120
@@ -266,7 +295,7 @@ async def test_a_method_that_is_nearly_worn_out_is_left_before_the_portal_shuts_
     with pytest.raises(RetryAfter, match="441 of 480") as caught:
         await sync()
     portal.operating = 0
-    await crm.limits.unblock("bitrix24:127.0.0.1")
+    await crm.limits.unblock("bitrix24:127.0.0.1", tenant=tenant)
     result = await sync(same_job=True, overlap_seconds=0)
 
     assert 120 == caught.value.seconds
@@ -302,38 +331,9 @@ async def test_a_sync_that_is_cancelled_ends_and_a_later_one_goes_on(sync: Sync,
     assert (50, 351, 400) == (there, result["seen"], len(rows(table)))
 
 
-async def test_two_workers_keep_one_portal_s_bucket_together(trunkline_url: str, tmp_path: Path) -> None:
-    """The portal counts for itself: its bucket never ran over, and both syncs are whole."""
-    with Portal(bucket=7, leak=10.0) as portal:
-        for n in range(1, 700):
-            portal.put(n, second=n)
-        settings = {"database_url": trunkline_url, "encryption_keys": FIRST_KEY, "connection_hosts": f"{tmp_path},127.0.0.1"}
-        tables = [tmp_path / f"{name}.db" for name in "abcd"]
-        async with Trunkline(settings=Settings.load({}, **settings)) as one, Trunkline(settings=Settings.load({}, **settings)) as other:
-            await one.connections.create(portal.url, name="crm")
-            await one.limits.set(key="bitrix24:127.0.0.1", rate=9, burst=1)
-            for path in tables:
-                with sqlite3.connect(path) as conn:
-                    conn.execute(TABLE)
-                conn.close()
-                await one.connections.create(f"sqlite:///{path}", name=path.stem)
-            for app in (one, other):
-                declare(app, "crm-sync")
-                await app.start_worker(concurrency=2)
-            jobs = [
-                await one.enqueue("crm-sync", {"connectionId": "crm", "entity": "deal", "targetId": path.stem, "table": "deal"})
-                for path in tables
-            ]
-            results = [await one.wait(job, timeout=60) for job in jobs]
-
-        assert [699] * 4 == [len(rows(path)) for path in tables]
-        assert (0, True) == (portal.refused, portal.most_in_bucket <= 7)
-        assert len(portal.asked) - 1 == sum(result["requests"] for result in results)  # and the test of the connection
-
-
-async def test_a_target_without_room_for_the_place_is_refused(crm: Trunkline, sync: Sync, database: Database) -> None:
+async def test_a_target_without_room_for_the_place_is_refused(tenant: str, crm: Trunkline, sync: Sync, database: Database) -> None:
     database.execute("create table deal (id int primary key, title text)", f"alter table deal owner to {database.role}")
-    await crm.connections.create(database.url, name="pg")
+    await crm.connections.create(database.url, name="pg", tenant=tenant)
 
     with pytest.raises(Fail, match="may not make the table trunkline_sync"):
         await sync(target_id="pg")

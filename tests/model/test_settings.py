@@ -102,6 +102,32 @@ def test_a_refusal_names_the_variable_and_no_secret(name, value):
     assert "s3cret" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"MAX_CONCURRENT_JOBS": "many"}, r"^MAX_CONCURRENT_JOBS is 'many': .*integer"),
+        ({"MAX_CONCURRENT_JOBS": "0"}, r"^MAX_CONCURRENT_JOBS is '0': .*greater than or equal to 1\."),
+        ({"JOB_TIMEOUT_MINUTES": "-1"}, r"^JOB_TIMEOUT_MINUTES is '-1', TRUNKLINE_JOB_TIMEOUT '-60\.0': .*greater than 0\."),
+        ({"WEBSOCKET_PING_INTERVAL": "soon"}, r"^WEBSOCKET_PING_INTERVAL is 'soon', need a number"),
+        ({"WEBSOCKET_PORT": "x", "TRUNKLINE_PORT": "99999"}, r"^TRUNKLINE_PORT is '99999': "),
+        ({"DATABASE_URL": "mysql://me:s3cret@db/jobs"}, r"^DATABASE_URL starts with 'mysql'"),
+        ({"SUPABASE_DIRECT_URL": "s3cret"}, r"^SUPABASE_DIRECT_URL is no URL"),
+    ],
+)
+def test_a_refusal_names_the_variable_that_was_set(given, said):
+    """And not the one of ours that it stands for, which nobody set."""
+    with pytest.raises(InvalidSetting, match=said) as refused:
+        Settings.load(given)
+
+    assert "s3cret" not in str(refused.value)
+
+
+def test_what_a_program_gave_is_not_blamed_on_the_environment():
+    """An option of the command line goes before a variable, and is what was wrong."""
+    with pytest.raises(InvalidSetting, match=r"^TRUNKLINE_PORT is 99999: "):
+        Settings.load({"WEBSOCKET_PORT": "3000"}, port=99999)
+
+
 def test_the_repr_of_settings_shows_no_secret():
     """Somebody will log it."""
     assert "s3cret" not in repr(Settings.load(SECRETS))

@@ -15,6 +15,7 @@ import jwt
 import pytest
 import pytest_asyncio
 
+from tests.support.gateways import soon_counted
 from trunkline import Job, Trunkline
 from trunkline.auth import Tokens
 from trunkline.jobtypes.files import results
@@ -75,7 +76,8 @@ async def app(api_url: str, databases: Path, tmp_path_factory: pytest.TempPathFa
 @pytest_asyncio.fixture(scope="package", loop_scope="package")
 async def base(app: Trunkline) -> str:
     """Where the API is: a real server on a free port."""
-    server = await app.start_gateway(port=0, mode="development", api=True)
+    with soon_counted():
+        server = await app.start_gateway(port=0, mode="development", api=True)
     app.api._strangers = Pace(1000.0, 1000.0)  # all tests are one address, and many of them come without a credential
     return f"http://127.0.0.1:{server.port}"
 

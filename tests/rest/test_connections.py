@@ -43,19 +43,6 @@ async def test_a_database_is_registered_read_and_taken_away(app, admin, tenant, 
     assert ["connection.deleted", "connection.rebuilt", "connection.created"] == acts
 
 
-async def test_a_user_may_have_a_connection_read_and_a_plain_token_may_not(admin, user, stranger, machine, file):
-    """It is a job of the user's own, and only who registers connections sees them listed."""
-    made = await admin.post("/api/connections", json={"name": "shop", "url": f"sqlite:///{file}"})
-    place = f"/api/connections/{made.json()['id']}"
-    asked = await user.post(f"{place}/rebuild", json={})
-    refused = [await (await machine("send", "work")).post(f"{place}/rebuild", json={}), await user.get("/api/connections")]
-
-    assert (202, "Schema rebuild job queued") == (asked.status_code, asked.json()["message"])
-    assert "schema-rebuild" == (await user.get(f"/api/jobs/{asked.json()['jobId']}")).json()["type"]
-    assert [403, 403] == [one.status_code for one in refused]
-    assert 404 == (await stranger.post(f"{place}/rebuild", json={})).status_code
-
-
 async def test_a_repeated_registration_is_answered_alike_though_the_database_is_gone(admin, file):
     """And nothing is registered twice."""
     body, key = {"name": "shop", "url": f"sqlite:///{file}"}, {"Idempotency-Key": "a"}
@@ -89,3 +76,21 @@ async def test_what_cannot_be_registered_leaves_nothing(admin, user, machine, fi
     assert "connection_failed" == away["code"] and away["detail"].endswith("Try again when it can be."), away
     assert [403, 403] == [one.status_code for one in forbidden]
     assert ["taken"] == [one["name"] for one in (await admin.get("/api/connections")).json()["data"]]
+
+
+async def test_users_read_and_rebuild_what_an_administrator_registered(admin, user, other, machine, file):
+    """As they may send the jobs that use it; whoever asks while one is in line is given that one, also without a body. No plain token may."""
+    place = f"/api/connections/{(await admin.post('/api/connections', json={'name': 'shop', 'url': f'sqlite:///{file}'})).json()['id']}"
+    listed, one = (await user.get("/api/connections")).json()["data"], (await user.get(place)).json()
+    made, again = await user.post(f"{place}/rebuild", json={"force": True}), await other.post(f"{place}/rebuild")
+    seen = [await client.get(f"/api/jobs/{made.json()['jobId']}", params={"detail": True}) for client in (user, other)]
+    plain = await machine("send", "work", "watch")
+    asked = [("GET", "/api/connections"), ("GET", place), ("GET", f"{place}/schema"), ("POST", f"{place}/rebuild")]
+    refused = [await plain.request(verb, path) for verb, path in asked] + [await user.delete(place)]
+
+    assert [one] == listed and "shop" == one["name"]
+    assert (202, "Schema rebuild job queued") == (made.status_code, made.json()["message"])
+    assert (202, made.json()["jobId"]) == (again.status_code, again.json()["jobId"])
+    assert [200, 404] == [answer.status_code for answer in seen]
+    assert ("user-1", True) == (seen[0].json()["detail"]["userId"], seen[0].json()["detail"]["payload"]["force"])
+    assert [403] * 5 == [answer.status_code for answer in refused]

@@ -22,7 +22,7 @@ async def test_without_a_database_the_process_is_alive_and_not_ready(api_url, ho
     monkeypatch.setattr(asgi, "READY_WITHIN_S", 0.3)
     monkeypatch.setattr(gauges, "WITHIN_S", 0.3)
     with Proxy(api_url) as proxy:
-        settings = Settings.load({}, database_url=proxy.url, env="development", command_timeout_s=1)
+        settings = Settings.load({}, database_url=proxy.url, env="development", command_timeout_s=0.5)
         async with (
             Trunkline(settings=settings) as app,
             httpx.AsyncClient(transport=httpx.ASGITransport(app.asgi), base_url="http://here") as client,

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from uuid import uuid4
+from uuid import UUID, uuid4
 
+import msgspec
 import pytest
 
+from tests.support.queue import Queue
 from trunkline import Trunkline
+from trunkline.rest.progress import progress_of
+from trunkline.store import pages
 
 NOBODYS = "01970000-0000-7000-8000-000000000001"
 
@@ -49,6 +53,30 @@ async def test_a_job_is_cancelled_once_and_retried_by_hand(user):
     assert (409, "not_retryable") == (not_retried.status_code, not_retried.json()["code"])
 
 
+@pytest.mark.parametrize(
+    ("kept", "shown"),
+    [
+        ('{"percentage": 25, "message": "half a quarter"}', {"current": 25, "total": 100, "percentage": 25, "message": "half a quarter"}),
+        ('{"percentage": 50, "current": 2, "total": 4}', {"current": 2, "total": 4, "percentage": 50}),
+        ('{"percentage": 50, "current": 2, "data": {"n": 1.50}}', {"current": 50, "total": 100, "percentage": 50, "data": {"n": 1.5}}),
+        ('{"percentage": 1e9}', {"current": 100, "total": 100, "percentage": 1e9}),
+        ('"half"', "half"),
+    ],
+)
+async def test_progress_has_steps_whoever_wrote_it(kept, shown):
+    """As the documented client reads it; a handler need not have any, and other languages write what they like."""
+    assert shown == msgspec.json.decode(msgspec.json.encode(progress_of(kept)))
+
+
+async def test_a_job_that_runs_says_how_far_it_is(app: Trunkline, user, tenant):
+    """Also where its handler said a percentage only."""
+    job, queue = await user.made(type="work"), await Queue.open(app.store, tenant=tenant)
+    await queue.claim_one()
+    await app.store.fetch("update trunkline.lease set progress = $2::text::json where job_id = $1", UUID(job), '{"percentage": 25}')
+
+    assert {"current": 25, "total": 100, "percentage": 25} == (await user.get(f"/api/jobs/{job}")).json()["progress"]
+
+
 async def test_every_waiting_state_reads_queued_unless_detail_is_asked_for(user):
     """Statuses are translated at the edge only."""
     later = await user.made(options={"startAfter": 3600})
@@ -71,7 +99,7 @@ async def test_why_a_job_is_not_running_is_said_in_codes(user, admin):
     assert "not_due" == other["reasons"][0]["code"] and "scheduled" == other["state"]
 
 
-async def test_pages_meet_without_gaps_and_say_when_the_total_is_capped(user):
+async def test_pages_meet_without_gaps(user):
     """By number and by cursor."""
     ids = [await user.made() for _ in range(5)][::-1]
     first = (await user.get("/api/jobs", params={"limit": 2})).json()
@@ -81,6 +109,20 @@ async def test_pages_meet_without_gaps_and_say_when_the_total_is_capped(user):
     assert ids == [one["id"] for part in (first, second, third) for one in part["data"]]
     assert {"page": 1, "limit": 2, "total": 5, "totalPages": 3}.items() <= first["pagination"].items()
     assert "nextCursor" not in third["pagination"]
+
+
+async def test_a_total_that_stopped_counting_says_so(user, monkeypatch):
+    """And only then."""
+    monkeypatch.setattr(pages, "COUNTED", 3)
+    for _ in range(2):
+        await user.made()
+    few = (await user.get("/api/jobs")).json()["pagination"]
+    for _ in range(2):
+        await user.made()
+    many = (await user.get("/api/jobs", params={"limit": 2})).json()["pagination"]
+
+    assert (2, None) == (few["total"], few.get("totalCapped"))
+    assert (3, True, 2) == (many["total"], many.get("totalCapped"), many["totalPages"])
 
 
 async def test_a_cursor_is_for_one_list_of_one_caller(user, admin):

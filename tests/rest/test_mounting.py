@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import httpx
+import jsonschema_rs  # schemathesis brings it
 import pytest
 from fastapi import FastAPI
 from starlette.applications import Starlette
@@ -89,6 +90,22 @@ async def test_the_document_has_no_loose_ends(user):
                     assert is_file or (False is said["schema"]["additionalProperties"] and said["example"]), (method, path)
             assert method == "get" or "304" not in answers, (method, path)
     assert "$ref" not in str(document["paths"]) and sockets["asyncapi"].startswith("3.")
+
+
+async def test_every_answer_has_an_example_that_its_schema_allows(app):
+    """Whatever is answered as JSON, and whatever is sent as JSON."""
+    shown = []
+    for path, methods in app.asgi.openapi()["paths"].items():
+        for method, operation in methods.items():
+            bodies = {f"{method} {path} {code}": said for code, said in operation["responses"].items() if str(code).startswith("2")}
+            for name, body in {**bodies, f"{method} {path} sent": operation.get("requestBody", {})}.items():
+                media = body.get("content", {}).get("application/json")
+                if media is not None and path != "/api/asyncapi.json":
+                    assert "example" in media, name
+                    jsonschema_rs.validate(media["schema"], media["example"], validate_formats=True)
+                    shown.append(name)
+
+    assert len(shown) > 40
 
 
 async def test_parts_that_are_not_there_are_absent(user):

@@ -11,9 +11,8 @@ from tests.support.until import until
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 
 
-async def test_health_counts_the_sockets_of_the_tenant(app, base, machine, admin, stranger, monkeypatch):
+async def test_health_counts_the_sockets_of_the_tenant(base, machine, admin, stranger):
     """Of whichever door, over all gateways; nobody is told of another tenant's."""
-    monkeypatch.setattr(app._server.presence, "every_s", 0.02)
     watcher = await machine()
 
     async def counted():

@@ -1,7 +1,7 @@
 """The gateway's sockets on a port: uvicorn for HTTP and WebSocket, Socket.IO, the plain WebSocket and the API behind it.
 
 Always true: a frame larger than MAX_BYTES never reaches us; a socket whose client does not answer a ping within 5 s is closed;
-nothing is compressed (it costs up to 300 KB a socket); nobody's word about an address is believed but TRUSTED_PROXIES'.
+nothing is compressed unless WS_COMPRESSION says so (it costs up to 300 KB a socket); nobody's word about an address is believed but TRUSTED_PROXIES'.
 `stop` accepts nothing more, lets workers report, closes sockets so that clients come back, then the port's last connections.
 Called by: app.
 """
@@ -143,7 +143,7 @@ class Server:
             ws_max_size=MAX_BYTES,
             ws_ping_interval=PING_S,
             ws_ping_timeout=PING_S,
-            ws_per_message_deflate=False,
+            ws_per_message_deflate=self._settings.ws_compression,
             proxy_headers=bool(self._settings.proxies),
             forwarded_allow_ips=list(self._settings.proxies),
             lifespan="off",

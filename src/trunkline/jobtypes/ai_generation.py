@@ -3,20 +3,21 @@
 Payload: {prompt | text, promptVersion?, system?, variables?, model?, maxTokens?, temperature?}. Progress: the text so far (its last
 2,000 characters), a few times a second. Result: {text, model, finishReason, prompt, promptVersion, usage, ...}.
 Always true: endpoint and key are the operator's (TRUNKLINE_AI_BASE_URL, TRUNKLINE_AI_API_KEY) and in no payload, so a payload cannot
-send the key elsewhere; the provider's 429 stops this account in every process for as long as it says (its limit key) and costs no
-attempt; text with a phrase of TRUNKLINE_AI_BLOCKED is neither sent nor kept.
-Called by: engine. Calls: engine.prompts, prompting.
+send the key elsewhere; the provider's 429 stops this account in every process for as long as it says (limit key `ai:HOST`, and the
+job's own) and costs no attempt; text with a phrase of TRUNKLINE_AI_BLOCKED is neither sent nor kept nor told as progress.
+Called by: engine. Calls: engine.permits, engine.prompts, prompting.
 """
 
 from __future__ import annotations
 
 import time
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
-from trunkline.engine import Job
+from trunkline.engine import Job, Permits
 from trunkline.errors import NotFound
 from trunkline.jobtypes.application import Application
 from trunkline.model import Fail, RetryAfter
@@ -27,6 +28,7 @@ POLICY: dict[str, Any] = {"retry_limit": 2, "retry_delay": 2, "retry_backoff": T
 REPORT_EVERY_S, WAIT_S, LONGEST_WAIT_S = 0.3, 10.0, 3600.0
 CONNECT_S, READ_S = 10.0, 120.0
 LONGEST_TEXT = 500_000  # characters that are kept
+RATE, BURST = 1000.0, 1000  # no bound of ours: an account's limits are its provider's, or set for the key
 Message = dict[str, str]
 
 
@@ -57,11 +59,15 @@ def register(app: Application) -> None:
     @app.job(KIND, **POLICY)
     async def ai_generation(job: Job, payload: AiGeneration) -> dict[str, Any]:
         """Generate text."""
-        return await generate(job, payload, app)
+        account = f"ai:{urlsplit(app.settings.ai_base_url or '').hostname}"
+        return await generate(job, payload, app, Permits(app.store, job.tenant_id, account, rate=RATE, burst=BURST))
 
 
-async def generate(job: Job, payload: AiGeneration, app: Application) -> dict[str, Any]:
+async def generate(job: Job, payload: AiGeneration, app: Application, permits: Permits | None = None) -> dict[str, Any]:
     """Do the work of one attempt.
+
+    Args:
+        permits: of the account; None: there is nobody else.
 
     Returns:
         {success, text, model, finishReason, prompt, promptVersion, usage: {promptTokens, completionTokens, totalTokens}, durationMs}.
@@ -76,7 +82,14 @@ async def generate(job: Job, payload: AiGeneration, app: Application) -> dict[st
     messages, version = await _messages(job, payload, app)
     for message in messages:
         _check_blocked(message["content"], settings, "the prompt has")
-    text, finish, usage = await _streamed(job, payload, settings, model, messages)
+    if permits is not None:
+        await permits.take()
+    try:
+        text, finish, usage = await _streamed(job, payload, settings, model, messages)
+    except RetryAfter as wait:
+        if permits is not None:
+            await permits.shut(wait.seconds)
+        raise
     _check_blocked(text, settings, "the answer had")
     if finish == "content_filter":
         raise Fail("the provider's content filter ended the answer. Change the prompt.")
@@ -114,7 +127,7 @@ async def _streamed(
         try:
             asked = {"model": model, "messages": messages, "stream": True, "stream_options": {"include_usage": True}, **options}
             async with await client.chat.completions.create(**asked) as stream:
-                return await _followed(job, stream, payload.max_tokens)
+                return await _followed(job, stream, payload.max_tokens, settings)
         except openai.RateLimitError as error:
             if error.code == "insufficient_quota":
                 raise Fail("the provider says that the account's quota is used up. Raise it and retry the job.") from None
@@ -125,7 +138,7 @@ async def _streamed(
             raise Fail(f"the provider refuses the request ({error.status_code}): {_without(key, str(error.message))[:500]}") from None
 
 
-async def _followed(job: Job, stream: Any, max_tokens: int | None) -> tuple[str, str | None, tuple[int, int] | None]:
+async def _followed(job: Job, stream: Any, max_tokens: int | None, settings: Settings) -> tuple[str, str | None, tuple[int, int] | None]:
     parts: list[str] = []
     size, told_at = 0, 0.0
     finish: str | None = None
@@ -142,6 +155,7 @@ async def _followed(job: Job, stream: Any, max_tokens: int | None) -> tuple[str,
             raise Fail(f"the answer has more than {LONGEST_TEXT:,} characters. Set maxTokens.")
         if time.monotonic() - told_at > REPORT_EVERY_S:
             told_at = time.monotonic()
+            _check_blocked("".join(parts), settings, "the answer had")
             percent = min(95.0, 5 + 90 * len(parts) / max_tokens) if max_tokens else 50.0  # a chunk is about a token
             await job.progress(round(percent, 1), "".join(parts[-2000:])[-2000:])
     return "".join(parts), finish, usage

@@ -15,10 +15,11 @@ from pydantic import Field, model_validator
 
 from trunkline.engine import Job
 from trunkline.jobtypes.application import Application
-from trunkline.jobtypes.imports.order import POLICY, ImportOrder, carried_out
+from trunkline.jobtypes.imports.order import ImportOrder, carried_out
 from trunkline.model import Fail
 
 KIND = "lead-import"
+POLICY: dict[str, Any] = {"retry_limit": 2, "retry_delay": 2, "retry_backoff": True, "timeout": 12 * 3600}  # maxAttempts 3, 2^n seconds
 
 
 class LeadOrder(ImportOrder):

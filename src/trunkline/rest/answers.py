@@ -16,6 +16,7 @@ from starlette.responses import Response
 
 from trunkline.engine.records import JobRow
 from trunkline.rest.messages import Status
+from trunkline.rest.progress import progress_of
 
 JSON = "application/json"
 _PLAIN = {"active", "completed", "failed", "cancelled"}
@@ -71,6 +72,7 @@ class Job(Answer, frozen=True, kw_only=True):
 
     Attributes:
         attempts: how often it was begun.
+        progress: {current, total, percentage, message?}; hundredths where it has no steps.
         result_omitted: it has a result that is too long for a list; ask for the job itself.
     """
 
@@ -168,80 +170,12 @@ class Explanation(Answer, frozen=True, kw_only=True):
     reasons: list[Why]
 
 
-class Schedule(Answer, frozen=True, kw_only=True):
-    """A schedule."""
-
-    name: str
-    type: str | None
-    template: str | None
-    payload: Any
-    options: Any
-    cron: str | None
-    every: float | None
-    at: datetime | None
-    tz: str
-    missed: Literal["skip", "once", "all"]
-    missed_limit: int
-    state: str
-    next_run_at: datetime | None
-    last_run_at: datetime | None
-    paused_at: datetime | None
-    error: str | None
-    created_at: datetime
-    updated_at: datetime
-
-
-class Schedules(Answer, frozen=True, kw_only=True):
-    """A page of schedules, by name."""
-
-    data: list[Schedule]
-    pagination: Pagination
-
-
 class Switched(Answer, frozen=True, kw_only=True):
     """Something that can be paused; `changed` False: it was so before."""
 
     name: str
     paused: bool
     changed: bool
-
-
-class Fired(Answer, frozen=True, kw_only=True):
-    """The job that a schedule made, or that stands for it."""
-
-    job_id: UUID
-
-
-class Firing(Answer, frozen=True, kw_only=True):
-    """One due time and its job; `by_hand`: it was asked for."""
-
-    due_at: datetime
-    fired_at: datetime
-    job_id: UUID
-    by_hand: bool
-
-
-class Firings(Answer, frozen=True, kw_only=True):
-    """What a schedule fired, newest first."""
-
-    data: list[Firing]
-
-
-class Template(Answer, frozen=True, kw_only=True):
-    """A template."""
-
-    name: str
-    type: str
-    payload: Any
-    options: Any
-    updated_at: datetime
-
-
-class Templates(Answer, frozen=True, kw_only=True):
-    """A page of templates, by name."""
-
-    data: list[Template]
-    pagination: Pagination
 
 
 class Queue(Answer, frozen=True, kw_only=True):
@@ -361,7 +295,7 @@ def job_of(row: JobRow, *, detail: bool = False) -> Job:
         created_at=row.created_at,
         started_at=UNSET if row.started_at is None else row.started_at,
         completed_at=UNSET if row.finished_at is None else row.finished_at,
-        progress=raw(row.progress),
+        progress=UNSET if row.progress is None else progress_of(row.progress),
         result=raw(row.result),
         result_omitted=row.result_omitted or UNSET,
         error=UNSET if row.error is None else error_text(row.error),

@@ -23,6 +23,7 @@ from starlette.responses import Response
 
 from trunkline.errors import TrunklineError, Unavailable
 from trunkline.rest.api import Api
+from trunkline.rest.openapi import with_nulls
 from trunkline.rest.page import page, policy
 from trunkline.rest.problems import NOTHING_HERE, problem, refusal
 from trunkline.rest.route import finished
@@ -129,4 +130,9 @@ def document(app: FastAPI) -> dict[str, Any]:
                     operation["responses"].pop("304", None)  # `describe` does not know the method
         made["components"].pop("schemas", None)  # FastAPI's own form of a validation error, which nobody is sent
         app.openapi_schema = msgspec.to_builtins(made)
+        for operation in (one for methods in app.openapi_schema["paths"].values() for one in methods.values()):
+            for body in operation["responses"].values():
+                for media in body.get("content", {}).values():
+                    if "example" in media:
+                        media["example"] = with_nulls(media["schema"], media["example"])
     return app.openapi_schema

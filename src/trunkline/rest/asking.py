@@ -77,6 +77,12 @@ class Asked:
             raise Forbidden("this belongs to the whole tenant: it needs the scope 'admin'. Ask with such a token.")
         self.principal.require(*scopes)
 
+    def require_person(self, what: str, *scopes: Scope) -> None:
+        """For `what` touches databases and files: users and administrators; no plain customer token."""
+        if self.principal.user_id is None and not self.principal.is_admin:
+            raise Forbidden(f"{what} are for users and for the scope 'admin'. Ask with such a token.")
+        self.principal.require(*scopes)
+
     async def body(self, kind: type[T]) -> tuple[bytes, T]:
         """The body as it came, and as a message.
 
@@ -95,6 +101,11 @@ def typed(text: str, kind: type[T]) -> T:
         return msgspec.json.decode(text, type=kind)
     except msgspec.ValidationError as error:
         raise InvalidInput(f"the body: {error}.") from None
+
+
+def has_body(request: Request) -> bool:
+    """Whether anything was sent, where nothing need be."""
+    return request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
 
 
 async def body_of(request: Request) -> bytes:

@@ -10,10 +10,11 @@ from functools import cache
 from typing import Any
 
 import msgspec
+from starlette.responses import Response
 
+from trunkline.rest.examples import EXAMPLES, ID
 from trunkline.rest.problems import MEDIA_TYPE, Problem
 
-ID = "01970000-0000-7000-8000-000000000001"
 SAID = {
     304: "You have it already (If-None-Match).",
     401: "No good credential.",
@@ -51,6 +52,7 @@ def describe(
 
     Args:
         answer, also: the type of the answer, and of others by status.
+        example: of `answer`, where rest.examples has none or this route says something else.
         body, sent: the type of the body and an example of it.
         refusals: statuses besides those that every route may have.
         creates: it takes an Idempotency-Key.
@@ -60,7 +62,7 @@ def describe(
     for code, kind in {status: answer, **(also or {})}.items():
         responses[code] = {
             "description": _summary(kind),
-            "content": {"application/json": _media(kind, example if code == status else None)},
+            "content": {"application/json": _media(kind, example if code == status and example is not None else EXAMPLES.get(kind))},
         }
     if body is None and status == 200:
         responses[304] = {"description": SAID[304]}
@@ -69,7 +71,7 @@ def describe(
         extra["requestBody"] = {"required": True, "content": {"application/json": _media(body, sent)}}
     if creates:
         extra["parameters"] = [IDEMPOTENCY]
-    return {"status_code": status, "responses": responses, "openapi_extra": extra, "response_model": None}
+    return {"status_code": status, "responses": responses, "openapi_extra": extra, "response_model": None, "response_class": Response}
 
 
 @cache
@@ -90,6 +92,17 @@ def schema(kind: type) -> dict[str, Any]:
     return found
 
 
+def with_nulls(schema: Any, example: Any) -> Any:
+    """An example as it was: FastAPI leaves out what is null, also where it is required."""
+    if isinstance(example, list):
+        return [with_nulls(schema.get("items", {}), one) for one in example]
+    if not isinstance(example, dict):
+        return example
+    known = schema.get("properties", {})
+    shown = {name: with_nulls(known.get(name, {}), value) for name, value in example.items()}
+    return {**dict.fromkeys(schema.get("required", ())), **shown}
+
+
 def _media(kind: type | None, example: Any) -> dict[str, Any]:
     found: dict[str, Any] = {"schema": {} if kind is None else schema(kind)}
     return found if example is None else {**found, "example": example}
@@ -101,3 +114,6 @@ def _refusal(status: int) -> dict[str, Any]:
 
 def _summary(kind: type | None) -> str:
     return "An answer." if kind is None else (kind.__doc__ or "").strip().split("\n")[0]
+
+
+__all__ = ["ID", "IDEMPOTENCY", "describe", "schema", "with_nulls"]

@@ -1,5 +1,4 @@
-"""/api/connections: databases that a tenant registered, for administrators; what was read there, and the job that reads it, which users may
-ask for, too.
+"""/api/connections: databases that a tenant's administrators registered; its users see them, what was read there, and have it read anew.
 
 Always true: a URL is answered with *** for its password; it was tested before anything is held or written.
 """
@@ -17,19 +16,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from trunkline.connections import ConnectionView
-from trunkline.connections.service import KIND
 from trunkline.engine import Act
 from trunkline.rest.acting import answered_before, once
 from trunkline.rest.answers import Answer, Message, Pagination, json_answer
 from trunkline.rest.api import Api
-from trunkline.rest.kinds import check_kind
+from trunkline.rest.asking import has_body
+from trunkline.rest.examples import PAGE
 from trunkline.rest.messages import Body
 from trunkline.rest.openapi import ID, describe
 from trunkline.rest.paging import Limit, PageNumber, sliced
 from trunkline.rest.route import asked_of
 from trunkline.wire.calls import Name
 
-CREATE = "POST /api/connections"
+CREATE, WHAT = "POST /api/connections", "connections"
 SENT = {"name": "shop", "url": "postgresql://clerk:secret@db.example.com/shop"}
 FOUND = {
     "id": ID,
@@ -39,6 +38,13 @@ FOUND = {
     "server": "PostgreSQL 18.6",
     "createdBy": "user-1",
     "createdAt": "2027-01-31T09:00:00Z",
+}
+READ = {
+    "connectionId": ID,
+    "fingerprint": "f" * 64,
+    "capturedAt": "2027-01-31T09:00:00Z",
+    "checkedAt": "2027-02-01T09:00:00Z",
+    "schema": {"dialect": "postgresql", "schemas": ["public"], "tables": [{"schema": "public", "name": "orders"}]},
 }
 
 
@@ -116,7 +122,11 @@ def add(api: Api, router: APIRouter) -> None:
 
         return await once(asked, CREATE, raw, create)
 
-    @router.delete("/connections/{connection_id}", tags=["connections"], **describe(Message, refusals=(404,)))
+    @router.delete(
+        "/connections/{connection_id}",
+        tags=["connections"],
+        **describe(Message, example={"message": "Connection deleted"}, refusals=(404,)),
+    )
     async def delete_connection(request: Request, connection_id: UUID) -> Response:
         """Take it away with the schema that was read there; jobs that wait for it fail."""
         asked = asked_of(request)
@@ -127,26 +137,24 @@ def add(api: Api, router: APIRouter) -> None:
 
 
 def _add_rebuild(api: Api, router: APIRouter) -> None:
-    @router.post(
-        "/connections/{connection_id}/rebuild",
-        tags=["connections"],
-        **describe(
-            Rebuilding,
-            status=202,
-            body=Rebuild,
-            creates=True,
-            refusals=(404,),
-            sent={"force": False},
-            example={"jobId": ID, "message": "Schema rebuild job queued"},
-        ),
+    described = describe(
+        Rebuilding,
+        status=202,
+        body=Rebuild,
+        creates=True,
+        refusals=(404,),
+        sent={"force": False},
+        example={"jobId": ID, "message": "Schema rebuild job queued"},
     )
+    described["openapi_extra"]["requestBody"]["required"] = False
+
+    @router.post("/connections/{connection_id}/rebuild", tags=["connections"], **described)
     async def rebuild_connection(request: Request, connection_id: UUID) -> Response:
         """Enqueue a job that reads the schema, or name the one that is there already."""
         asked = asked_of(request)
-        check_kind(asked, KIND)
-        asked.require("send")
+        asked.require_person(WHAT, "send")
         await api.services.connections.get(connection_id, tenant=asked.tenant)
-        raw, wanted = await asked.body(Rebuild)
+        raw, wanted = await asked.body(Rebuild) if has_body(request) else (b"", Rebuild())
 
         async def rebuild(act: Act) -> tuple[int, Rebuilding]:
             inside = api.services.connections.within(act)
@@ -159,11 +167,11 @@ def _add_rebuild(api: Api, router: APIRouter) -> None:
 
 
 def _add_reads(api: Api, router: APIRouter) -> None:
-    @router.get("/connections", tags=["connections"], **describe(Connections))
+    @router.get("/connections", tags=["connections"], **describe(Connections, example={"data": [FOUND], "pagination": PAGE}))
     async def list_connections(request: Request, page: PageNumber = 1, limit: Limit = 20) -> Response:
         """The tenant's connections by name, of the first 1,000."""
         asked = asked_of(request)
-        asked.require("admin")
+        asked.require_person(WHAT, "send", "watch")
         async with api.services.records.looking(asked.tenant_id) as look:
             found, said = sliced(await api.services.connections.within(look).list(tenant=asked.tenant), page, limit)
         return json_answer(Connections(data=[_told(one) for one in found], pagination=said))
@@ -172,15 +180,15 @@ def _add_reads(api: Api, router: APIRouter) -> None:
     async def get_connection(request: Request, connection_id: UUID) -> Response:
         """One connection."""
         asked = asked_of(request)
-        asked.require("admin")
+        asked.require_person(WHAT, "send", "watch")
         async with api.services.records.looking(asked.tenant_id) as look:
             return json_answer(_told(await api.services.connections.within(look).get(connection_id, tenant=asked.tenant)))
 
-    @router.get("/connections/{connection_id}/schema", tags=["connections"], **describe(Schema, refusals=(404,)))
+    @router.get("/connections/{connection_id}/schema", tags=["connections"], **describe(Schema, example=READ, refusals=(404,)))
     async def get_schema(request: Request, connection_id: UUID) -> Response:
         """The schema that was last read; 404 also while none was read yet."""
         asked = asked_of(request)
-        asked.require("admin")
+        asked.require_person(WHAT, "send", "watch")
         await api.services.connections.get(connection_id, tenant=asked.tenant)
         found = await api.services.connections.schema(connection_id, tenant=asked.tenant)
         return json_answer(

@@ -19,7 +19,6 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 
 from trunkline.engine import Act
-from trunkline.errors import Forbidden
 from trunkline.rest.acting import once
 from trunkline.rest.answers import Answer
 from trunkline.rest.api import Api
@@ -55,8 +54,7 @@ def add(api: Api, router: APIRouter) -> None:
     async def upload_file(request: Request) -> Response:
         """Bring a CSV, JSON lines or XLSX file for an import; its media type says which it is."""
         asked = asked_of(request)
-        asked.require("send")
-        _check(asked)
+        asked.require_person("files", "send")
         media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if media not in MEDIA:
             raise Refused(415, "unsupported_media_type", f"Content-Type is {media[:80]!r}: send one of {', '.join(MEDIA)}.")
@@ -134,8 +132,7 @@ def _add_download(api: Api, router: APIRouter) -> None:
     async def download_file(request: Request, job_id: UUID, which: Which = "file") -> Response:
         """What a completed job made: an export, a dump, a report, an import's rejected rows."""
         asked = asked_of(request)
-        asked.require("send", "watch")
-        _check(asked)
+        asked.require_person("files", "send", "watch")
         await api.services.records.job(asked.tenant_id, job_id, user_id=asked.only_user)
         found = await api.services.files.open(job_id, which, tenant=asked.tenant, user_id=asked.only_user)
         headers = {
@@ -154,11 +151,6 @@ async def _read(path: Path, size: int) -> AsyncIterator[bytes]:
         while size > 0 and (piece := await asyncio.to_thread(file.read, min(PIECE, size))):
             size -= len(piece)
             yield piece
-
-
-def _check(asked: Asked) -> None:
-    if asked.principal.user_id is None and not asked.principal.is_admin:
-        raise Forbidden("files are for users and for the scope 'admin'. Ask with such a token.")
 
 
 @asynccontextmanager

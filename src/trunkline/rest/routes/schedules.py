@@ -9,7 +9,7 @@ from starlette.responses import Response
 from trunkline.engine import Act
 from trunkline.errors import Forbidden, InvalidInput, NotFound
 from trunkline.model import ScheduleView
-from trunkline.rest import answers
+from trunkline.rest import answers, recurring
 from trunkline.rest.acting import once
 from trunkline.rest.answers import json_answer
 from trunkline.rest.api import Api
@@ -32,7 +32,9 @@ def add(api: Api, router: APIRouter) -> None:
     @router.post(
         "/schedules",
         tags=["schedules"],
-        **describe(answers.Schedule, status=201, also={200: answers.Schedule}, body=NewSchedule, creates=True, refusals=(404,), sent=SENT),
+        **describe(
+            recurring.Schedule, status=201, also={200: recurring.Schedule}, body=NewSchedule, creates=True, refusals=(404,), sent=SENT
+        ),
     )
     async def save_schedule(request: Request) -> Response:
         """Make a schedule, or replace the one of that name (200)."""
@@ -41,7 +43,9 @@ def add(api: Api, router: APIRouter) -> None:
         raw, wanted = await asked.body(NewSchedule)
         return await once(asked, "POST /api/schedules", raw, lambda act: _save(asked, act, wanted))
 
-    @router.delete("/schedules/{name}", tags=["schedules"], **describe(answers.Message, refusals=(404,)))
+    @router.delete(
+        "/schedules/{name}", tags=["schedules"], **describe(answers.Message, example={"message": "Schedule deleted"}, refusals=(404,))
+    )
     async def delete_schedule(request: Request, name: str) -> Response:
         """Take it away; its jobs stay."""
         asked = asked_of(request)
@@ -52,7 +56,7 @@ def add(api: Api, router: APIRouter) -> None:
         return json_answer(answers.Message(message="Schedule deleted"))
 
 
-async def _save(asked: Asked, act: Act, wanted: NewSchedule) -> tuple[int, answers.Schedule]:
+async def _save(asked: Asked, act: Act, wanted: NewSchedule) -> tuple[int, recurring.Schedule]:
     options = wanted.options.given()
     if options.get("user_id") is not None and not asked.principal.is_admin:
         raise Forbidden("options.userId needs the scope 'admin'. Leave it out, or ask with such a token.")
@@ -79,16 +83,16 @@ async def _save(asked: Asked, act: Act, wanted: NewSchedule) -> tuple[int, answe
 
 
 def _add_reads(api: Api, router: APIRouter) -> None:
-    @router.get("/schedules", tags=["schedules"], **describe(answers.Schedules))
+    @router.get("/schedules", tags=["schedules"], **describe(recurring.Schedules))
     async def list_schedules(request: Request, page: PageNumber = 1, limit: Limit = 20) -> Response:
         """The tenant's schedules by name, of the first 1,000."""
         asked = asked_of(request)
         asked.require_tenant("send", "watch")
         async with api.services.records.looking(asked.tenant_id) as look:
             found, said = sliced(await look.schedules.list(tenant=asked.tenant), page, limit)
-        return json_answer(answers.Schedules(data=[schedule_of(one) for one in found], pagination=said))
+        return json_answer(recurring.Schedules(data=[schedule_of(one) for one in found], pagination=said))
 
-    @router.get("/schedules/{name}", tags=["schedules"], **describe(answers.Schedule, refusals=(404,)))
+    @router.get("/schedules/{name}", tags=["schedules"], **describe(recurring.Schedule, refusals=(404,)))
     async def get_schedule(request: Request, name: str) -> Response:
         """One schedule."""
         asked = asked_of(request)
@@ -96,7 +100,7 @@ def _add_reads(api: Api, router: APIRouter) -> None:
         async with api.services.records.looking(asked.tenant_id) as look:
             return json_answer(schedule_of(await look.schedules.get(name, tenant=asked.tenant)))
 
-    @router.get("/schedules/{name}/firings", tags=["schedules"], **describe(answers.Firings, refusals=(404,)))
+    @router.get("/schedules/{name}/firings", tags=["schedules"], **describe(recurring.Firings, refusals=(404,)))
     async def list_firings(request: Request, name: str, limit: Limit = 20) -> Response:
         """What it fired, newest due time first."""
         asked = asked_of(request)
@@ -104,8 +108,8 @@ def _add_reads(api: Api, router: APIRouter) -> None:
         async with api.services.records.looking(asked.tenant_id) as look:
             await look.schedules.get(name, tenant=asked.tenant)
             found = await look.schedules.firings(name, limit, tenant=asked.tenant)
-        data = [answers.Firing(due_at=one.due_at, fired_at=one.fired_at, job_id=one.job_id, by_hand=one.by_hand) for one in found]
-        return json_answer(answers.Firings(data=data))
+        data = [recurring.Firing(due_at=one.due_at, fired_at=one.fired_at, job_id=one.job_id, by_hand=one.by_hand) for one in found]
+        return json_answer(recurring.Firings(data=data))
 
 
 def _add_switches(api: Api, router: APIRouter) -> None:
@@ -122,18 +126,18 @@ def _add_switches(api: Api, router: APIRouter) -> None:
     @router.post(
         "/schedules/{name}/run",
         tags=["schedules"],
-        **describe(answers.Fired, status=201, creates=True, example={"jobId": ID}, refusals=(404,)),
+        **describe(recurring.Fired, status=201, creates=True, example={"jobId": ID}, refusals=(404,)),
     )
     async def run_schedule(request: Request, name: str) -> Response:
         """Make its job now, whatever the rule says."""
         asked = asked_of(request)
         asked.require_tenant("send")
 
-        async def run(act: Act) -> tuple[int, answers.Fired]:
+        async def run(act: Act) -> tuple[int, recurring.Fired]:
             view = await act.schedules.get(name, tenant=asked.tenant)
             check_kind(asked, view.kind or (await act.templates.get(view.template or "", tenant=asked.tenant)).kind)
             job_id = await act.schedules.run_now(name, tenant=asked.tenant)
-            return 201, answers.Fired(job_id=job_id)
+            return 201, recurring.Fired(job_id=job_id)
 
         return await once(asked, f"POST /api/schedules/{name[:150]}/run", b"", run)
 
@@ -146,9 +150,9 @@ async def _switch(request: Request, name: str, *, pause: bool) -> Response:
     return json_answer(answers.Switched(name=name, paused=pause, changed=changed))
 
 
-def schedule_of(view: ScheduleView) -> answers.Schedule:
+def schedule_of(view: ScheduleView) -> recurring.Schedule:
     """A schedule as people see it."""
-    return answers.Schedule(
+    return recurring.Schedule(
         name=view.name,
         type=view.kind,
         template=view.template,

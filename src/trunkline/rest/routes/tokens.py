@@ -54,7 +54,9 @@ def add(api: Api, router: APIRouter) -> None:
 
         return await once(asked, "POST /api/tokens", raw, create, kept=_without_value)
 
-    @router.delete("/tokens/{token_id}", tags=["tokens"], **describe(answers.Message, refusals=(404,)))
+    @router.delete(
+        "/tokens/{token_id}", tags=["tokens"], **describe(answers.Message, example={"message": "Token deactivated"}, refusals=(404,))
+    )
     async def deactivate_token(request: Request, token_id: UUID) -> Response:
         """End a token for good; its open sockets are cut within 5 seconds."""
         asked = asked_of(request)
