@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from tests.jobtypes.portal import START, Portal, refusal, rows
-from tests.jobtypes.test_crm_sync import sync  # noqa: F401 - a fixture
+from tests.jobtypes.test_crm_sync import crm, sync, tenant  # noqa: F401 - fixtures
 from trunkline import Trunkline
 from trunkline.model import Fail, RetryAfter
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 Sync = Callable[..., Awaitable[dict[str, Any]]]
 FIELDS = (200, {}, b'{"result": {"fields": {"id": {}, "title": {}}}}')
 
@@ -38,7 +39,7 @@ async def test_an_item_from_the_future_hides_no_change_before_it(sync: Sync, por
     assert (2, [1, 2, 3]) == (first["seen"], [n for (n,) in rows(table, "id")])
 
 
-async def test_a_wait_that_makes_no_sense_is_bounded(sync: Sync, portal: Portal, crm: Trunkline) -> None:  # noqa: F811
+async def test_a_wait_that_makes_no_sense_is_bounded(sync: Sync, portal: Portal, crm: Trunkline, tenant: str) -> None:  # noqa: F811
     """One that is no number, endless or of years: what a portal says shuts its key for an hour at the most."""
     for n in range(1, 61):
         portal.put(n, second=n)
@@ -49,8 +50,8 @@ async def test_a_wait_that_makes_no_sense_is_bounded(sync: Sync, portal: Portal,
         with pytest.raises(RetryAfter) as caught:
             await sync()
         said.append(caught.value.seconds)
-        await crm.limits.unblock("bitrix24:127.0.0.1")
-    await crm.limits.block("bitrix24:127.0.0.1", 3 * 366 * 86400)
+        await crm.limits.unblock("bitrix24:127.0.0.1", tenant=tenant)
+    await crm.limits.block("bitrix24:127.0.0.1", 3 * 366 * 86400, tenant=tenant)
     with pytest.raises(RetryAfter):  # somebody else's wait, and no failure of this job
         await sync()
 

@@ -214,13 +214,14 @@ async def test_idempotency_keys_are_found_by_their_key(full, queue):
 async def test_a_whole_call_touches_few_blocks(full, queue, call, at_most):
     """All statements of the function together, on 20,000 jobs in each place; a walk through one table is 150 blocks and more a table."""
     text = call.format(tenant=queue.tenant_id, queue=queue.queue_id, session=queue.session_id)
-    await full.execute("begin")
-    await full.execute(text)  # plans are made and catalogs read
-    await full.execute("rollback; begin")
-    found = json.loads(await full.fetchval(f"explain (analyze, buffers, timing off, format json) {text}"))[0]["Plan"]
-    await full.execute("rollback")
+    touched = []
+    for _ in range(3):  # plans are made and catalogs read; a vacuum that comes by sends them back to the catalogs
+        await full.execute("begin")
+        found = json.loads(await full.fetchval(f"explain (analyze, buffers, timing off, format json) {text}"))[0]["Plan"]
+        await full.execute("rollback")
+        touched.append(found["Shared Hit Blocks"] + found["Shared Read Blocks"])
 
-    assert found["Shared Hit Blocks"] + found["Shared Read Blocks"] < at_most
+    assert min(touched) < at_most
 
 
 PLACES = {"ready": "queued", "deferred": "scheduled", "lease": "active", "outcome": "failed"}

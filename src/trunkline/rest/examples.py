@@ -51,7 +51,7 @@ ME = {"tenant": "acme", "userId": "user-1", "tokenId": None, "scopes": ["send", 
 EXAMPLES: dict[type | None, Any] = {
     answers.Made: {"id": ID, "type": "resize", "status": "queued", "createdAt": AT},
     answers.Jobs: {"data": [{**FAILED, "detail": DETAIL}], "pagination": PAGE},
-    answers.Message: {"message": "Job cancellation requested"},
+    answers.Message: {"message": "Job cancelled"},
     answers.Requested: {"message": "Job cancellation requested"},
     answers.Count: {"count": 3, "more": False},
     answers.History: {"data": STEPS},
