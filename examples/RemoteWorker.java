@@ -126,6 +126,7 @@ public class RemoteWorker implements WebSocket.Listener {
                 WebSocket opened = http.newWebSocketBuilder().buildAsync(address, this).join();
                 synchronized (this) {
                     socket = opened;
+                    sending = CompletableFuture.completedFuture(null); // what was on its way through the old one may never say how it ended
                     send(Json.write(Map.of("type", "authenticate", "data", hello)));
                 }
                 over.await();
