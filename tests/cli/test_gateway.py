@@ -30,14 +30,18 @@ class Caller:
 
     def __init__(self, socket: ClientConnection) -> None:
         self.socket = socket
+        self.passed_over: list[dict[str, Any]] = []  # a job may be handed out before the call that sent it is answered
         self.ready = self.until("client_ready")
 
     def until(self, kind: str) -> Any:
-        """The data of the next message of a type; others are passed over."""
-        while True:
-            message = json.loads(self.socket.recv(30))
+        """The data of the first message of a type that was not asked for before; others wait for their turn."""
+        for message in self.passed_over:
             if message["type"] == kind:
+                self.passed_over.remove(message)
                 return message["data"]
+        while (message := json.loads(self.socket.recv(30)))["type"] != kind:
+            self.passed_over.append(message)
+        return message["data"]
 
     def ask(self, call: str, /, **fields: Any) -> Any:
         """The answer to a call."""
