@@ -87,20 +87,11 @@ def alert_of(row: AlertRow, *, news: bool = False) -> Alert:
     return Alert(row.name, state, row.tenant, row.subject, row.value, row.threshold, row.raised_at, row.resolved_at)
 
 
-@dataclass(frozen=True, slots=True)
-class QueueStates:
+class QueueStates(StateRow):
     """How a queue stands. `created`: not started, `retry`: not started again, `active`: runs; each count stops at 10,000.
     `completed`, `failed` (jobs) and `retried` (attempts): within the last five minutes."""
 
-    tenant: str
-    queue: str
-    created: int
-    retry: int
-    active: int
-    completed: int
-    failed: int
-    retried: int
-    busy_s: float
+    __slots__ = ()
 
     @property
     def per_second(self) -> float:
@@ -126,7 +117,7 @@ class States:
 
 def states_of(rows: Sequence[StateRow]) -> States:
     """As handlers are told."""
-    return States({f"{row.tenant}/{row.queue}": QueueStates(*row) for row in rows})
+    return States({f"{row.tenant}/{row.queue}": QueueStates._make(row) for row in rows})
 
 
 class Alerts:

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
 from trunkline.model import NewJob
+from trunkline.store.copy import SLICE  # read at once, as they are put together: the socket gets its turn in between
 
 PIECE = 1000  # jobs: what one function call takes
-SLICE = 200  # jobs read at once while others use the loop: half a millisecond
 
 
 class Intake:
