@@ -226,7 +226,7 @@ async def test_who_holds_nothing_does_not_wait_behind_what_was_claimed_ahead(app
     big, small = await opened(app, "big", "small")
     worker = await app.start_worker(concurrency=SLOTS)
     fetcher, runner = worker._fetcher, worker._runner
-    fetcher._rate, fetcher._rate_at = 10_000.0, (float("inf"), 0)  # it has found that so many are done in a second
+    fetcher._throughput.per_s, fetcher._throughput._at = 10_000.0, float("inf")  # it has found that so many are done in a second
     runner._stuck_since = float("inf")  # and nothing of it is handed back
     await backlog(app, "big", 1000)
     await until(lambda: runner.unstarted()[big] >= 290, "all that is claimed ahead waits")

@@ -4,7 +4,7 @@ The loop: wait for room, pick the next line with work (tenants by their shares, 
 more, then sleep. Under load it does not sleep and nobody needs to wake it, so enqueues send no signals. Where it serves several tenants,
 their claims go on beside each other, and one that holds nothing is not kept waiting by what was claimed ahead for others
 (docs/decisions/0024).
-Always true: never more claimed than `concurrency` plus a prefetch that follows the measured rate (none for slow jobs, so that
+Always true: never more claimed than `concurrency` plus what is claimed ahead (see engine.throughput: none for slow jobs, so that
 no job waits here while another worker is free); nothing is claimed while the session is not trusted.
 Called by: worker. Calls: store.work.claim, runner.
 """
@@ -33,6 +33,7 @@ from trunkline.engine.reporter import Reporter
 from trunkline.engine.runner import Runner
 from trunkline.engine.shares import Shares
 from trunkline.engine.sleeper import Sleeper
+from trunkline.engine.throughput import Throughput
 from trunkline.engine.turns import Turns
 from trunkline.engine.under_way import PRECEDES_S, UnderWay
 from trunkline.errors import SessionLost, TrunklineError, Unavailable
@@ -40,9 +41,6 @@ from trunkline.model import Claimed
 from trunkline.store import Store, sessions, work
 
 MAX_CLAIM = 1000
-PREFETCH_S = 0.03  # claim ahead what finishes in this time ...
-MAX_PREFETCH = 1500  # ... up to this many
-GATHER_S = 0.004  # under load, wait for about this much room before the next claim
 LINGER_S = 0.1  # a line stays awake this long after its last job
 LOOK_S = 0.005  # while lingering, look this often
 LINGER_BESIDE_S = 0.05  # beside others, being told is sooner than being looked at: what is not busy is put to sleep within this
@@ -95,8 +93,7 @@ class Fetcher:
         self._stopping = False
         self._strays_at: list[float] = []  # monotonic
         self._front_at = 0.0
-        self._rate = 0.0
-        self._rate_at = (0.0, 0)
+        self._throughput = Throughput(clock)
         self.polls_that_found = 0  # work that no signal told of
 
     # -- what others tell it --------------------------------------------------
@@ -246,14 +243,10 @@ class Fetcher:
 
     def _room(self) -> tuple[int, int]:
         """(jobs that may be claimed, how many make a claim worth its round trip)."""
-        now, finished = self._clock(), self._runner.finished
-        at, before = self._rate_at
-        if now - at > 0.05:
-            self._rate = 0.5 * self._rate + 0.5 * (finished - before) / (now - at)
-            self._rate_at = (now, finished)
-        prefetch = min(int(self._rate * PREFETCH_S), MAX_PREFETCH)
-        room = self._concurrency + prefetch - self._runner.running - self._runner.waiting - sum(self._under_way.limits.values())
-        return room, max(1, min(int(self._rate * GATHER_S), (self._concurrency + prefetch) // 2))
+        self._throughput.look(self._runner.finished)
+        slots = self._concurrency + self._throughput.ahead
+        room = slots - self._runner.running - self._runner.waiting - sum(self._under_way.limits.values())
+        return room, self._throughput.enough(slots)
 
     async def _begin(self, line: Line, limit: int) -> None:
         """Claim; beside the claims of others, where one worker serves several tenants."""

@@ -102,11 +102,7 @@ class RemoteFetcher(Fetcher):
             self._order.remove(line)
 
     def _room(self) -> tuple[int, int]:
-        now, finished = self._clock(), self._desk.finished
-        at, before = self._rate_at
-        if now - at > 0.05:
-            self._rate = 0.5 * self._rate + 0.5 * (finished - before) / (now - at)
-            self._rate_at = (now, finished)
+        self._throughput.look(self._desk.finished)
         return sum(self._desk.room(line.queue_id) for line in self._order), 1
 
     def _turn(self, lines: list[Line], room: int, enough: int) -> tuple[Line, int] | None:
@@ -115,7 +111,7 @@ class RemoteFetcher(Fetcher):
         return (self._turns.of_lines(able), min(room, MAX_CLAIM)) if able else None
 
     async def _claim(self, line: Line, limit: int) -> None:
-        if self._rate > BUSY_RATE:
+        if self._throughput.per_s > BUSY_RATE:
             await asyncio.sleep(GATHER_S)  # a claim costs the same for one job and for many
         if room := min(self._desk.room(line.queue_id), MAX_CLAIM):
             await super()._claim(line, room)
