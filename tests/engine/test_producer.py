@@ -11,9 +11,11 @@ import pytest
 from tests.support.proxy import Proxy
 from trunkline import Trunkline
 from trunkline.engine import producer
-from trunkline.errors import BadId, InvalidInput, InvalidPayload, MustEncrypt, Unavailable
+from trunkline.errors import BadId, InvalidInput, InvalidPayload, MustEncrypt, QuotaExceeded, Unavailable
 from trunkline.model import new_job
 from trunkline.settings import Settings
+from trunkline.store import copy
+from trunkline.store.copy import SLICE
 
 
 @pytest.fixture
@@ -262,6 +264,66 @@ async def test_while_a_transaction_ends_no_more_is_read_than_another_would_take(
 
     assert 30_000 == len(await app.enqueue_many(jobs()))
     assert ahead <= 3 * 1000  # the one under way, the one read ahead, and a piece
+
+
+async def test_the_end_of_a_transaction_is_written_beside_the_beginning_of_the_next(app, queue, monkeypatch):
+    """The first may only end when the second has begun; and it is the first that is committed first."""
+    monkeypatch.setattr(producer, "COPY_CHUNK", 1000)
+    second_began, began, ended = asyncio.Event(), 0, []
+    jobs, ready = copy._Copying.jobs, copy._Copying.ready
+
+    async def spied_jobs(self) -> None:
+        nonlocal began
+        began += 1
+        if began == 2:
+            second_began.set()
+        await jobs(self)
+
+    async def spied_ready(self) -> None:
+        async with asyncio.timeout(20):
+            await second_began.wait()
+        await ready(self)
+        ended.append(self._jobs[0].payload)
+
+    monkeypatch.setattr(copy._Copying, "jobs", spied_jobs)
+    monkeypatch.setattr(copy._Copying, "ready", spied_ready)
+    answers = await app.enqueue_many(new_job("work", n) for n in range(2500))
+
+    assert (3, 2500) == (began, len(set(answers)))
+    assert ["0", "1000", "2000"] == sorted(ended, key=int)
+    assert [answer.id for answer in answers] == [
+        row[0] for row in await queue.store.fetch("select job_id from trunkline.ready order by ord")
+    ]
+
+
+async def test_a_quota_counts_the_transaction_before_which_is_not_committed_yet(app, queue, monkeypatch):
+    """Two of a bulk are under way at once; neither may take the other's jobs for not there."""
+    monkeypatch.setattr(producer, "COPY_CHUNK", 1000)
+    await app.limits.quota(queued=2500)
+
+    with pytest.raises(QuotaExceeded):
+        await app.enqueue_many(new_job("work", n) for n in range(6000))
+    assert await queue.count("ready") <= 2500 + SLICE
+
+
+async def test_a_bulk_that_is_given_up_leaves_whole_transactions_from_the_front(app, queue, monkeypatch):
+    """Cancelled in its third transaction, whatever the second was at."""
+    monkeypatch.setattr(producer, "COPY_CHUNK", 1000)
+    task = None
+
+    def jobs():
+        for n in range(6000):
+            if n == 2500:
+                task.cancel()
+            yield new_job("work", n)
+
+    task = asyncio.create_task(app.enqueue_many(jobs()))
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    kept = [int(row[0]) for row in await queue.store.fetch("select payload::text from trunkline.job")]
+
+    assert sorted(kept) in ([], [*range(1000)], [*range(2000)])
+    assert len(kept) == await queue.count("ready")
 
 
 async def test_a_generator_that_raises_behind_an_id_that_is_there_already_still_raises(app, queue):

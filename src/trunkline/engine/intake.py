@@ -1,13 +1,12 @@
 """What a bulk enqueue reads from its caller, a piece at a time.
 
-Always true: every job comes out once and in its order; what the caller's iterator raises comes out behind the jobs before it; no more
-is read ahead than one piece and what `look_ahead` was asked for, so a caller's iterator may be endless or slow to make its jobs.
+Always true: every job comes out once and in its order; no more than one piece is read ahead, so a caller's iterator may be endless or
+slow to make its jobs.
 Called by: engine.producer.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
@@ -23,8 +22,6 @@ class Intake:
     def __init__(self, jobs: Iterable[NewJob], *, is_plain: Callable[[NewJob], bool] = lambda job: job.is_plain) -> None:
         self._is_plain = is_plain
         self._jobs = iter(jobs)
-        self._ahead: deque[NewJob] = deque()
-        self._raised: BaseException | None = None
         self.piece: list[NewJob] = []
         self.step()
 
@@ -40,26 +37,7 @@ class Intake:
 
     def fill(self, most: int = PIECE) -> None:
         """Let the next piece have up to `most` jobs."""
-        ahead, piece = self._ahead, self.piece
-        while ahead and len(piece) < most:
-            piece.append(ahead.popleft())
-        if len(piece) < most:
-            if self._raised is not None:
-                if piece:
-                    return
-                raise self._raised
-            piece += islice(self._jobs, most - len(piece))
-
-    def look_ahead(self, most: int) -> bool:
-        """Read a little more, until `most` jobs are held; whether there may be more to read. What reading raises is kept for later."""
-        if self._raised is not None or len(self._ahead) >= most:
-            return False
-        before = len(self._ahead)
-        try:
-            self._ahead.extend(islice(self._jobs, SLICE))
-        except BaseException as error:  # noqa: BLE001 - the caller's own, and raised when its turn comes
-            self._raised = error
-        return self._raised is None and len(self._ahead) > before
+        self.piece += islice(self._jobs, most - len(self.piece))
 
     def plain(self, most: int, taken: list[NewJob]) -> Iterator[NewJob]:
         """Jobs of the next pieces as long as those are plain, about `most`; each piece is noted in `taken` before its first job."""

@@ -22,6 +22,7 @@ import structlog
 from trunkline.engine.collector import seldom
 from trunkline.engine.intake import Intake
 from trunkline.engine.patience import patiently
+from trunkline.engine.relay import Leg, Relay
 from trunkline.engine.sealing import Sealing
 from trunkline.errors import MustEncrypt, QuotaExceeded, TrunklineError, Unavailable
 from trunkline.model import NewJob
@@ -43,6 +44,13 @@ class Enqueued(NamedTuple):
 
 
 _CREATED = partial(tuple.__new__, Enqueued)  # its constructor takes twice as long
+
+
+class _Part(NamedTuple):
+    """What became of one transaction of many; `raised`: what the caller's iterator raised in it, which undid it."""
+
+    done: list[Enqueued]
+    raised: BaseException | None
 
 
 class _Waiting(NamedTuple):
@@ -117,34 +125,35 @@ class Producer:
         done: list[Enqueued] = []
         with seldom:  # thousands of jobs are held until they are committed: the collector would walk them again and again
             intake = Intake(jobs, is_plain=is_plain)
-            while intake.piece:
-                if len(intake.piece) >= COPY_FROM and intake.is_plain and await self._may_copy():
-                    done += await self._copy(tenant_id, intake)
-                else:
-                    intake.fill()
-                    done += await self._safely(tenant_id, intake.piece)
-                    intake.step()
+            relay: Relay[_Part] = Relay()
+            async with relay:
+                while intake.piece:
+                    if len(intake.piece) >= COPY_FROM and intake.is_plain and await self._may_copy():
+                        _put(done, await relay.run(lambda leg: self._copy(tenant_id, intake, leg)))
+                    else:
+                        _put(done, await relay.over())
+                        intake.fill()
+                        done += await self._safely(tenant_id, intake.piece)
+                        intake.step()
+                _put(done, await relay.over())
         return done
 
-    async def _copy(self, tenant_id: int, intake: Intake) -> list[Enqueued]:
+    async def _copy(self, tenant_id: int, intake: Intake, leg: Leg[_Part]) -> _Part:
         """One transaction of plain jobs; when its answer was lost, what was read is sent again by id."""
         taken: list[NewJob] = []
-        own: BaseException | None = None
         try:
             self.flushes += 1
-            jobs = intake.plain(COPY_CHUNK, taken)
-            await copy.copy(self._store, tenant_id, jobs, look_ahead=lambda: intake.look_ahead(COPY_CHUNK))
+            await copy.copy(self._store, tenant_id, intake.plain(COPY_CHUNK, taken), all_read=leg.hand_on, turn=leg.turn)
         except copy.SourceFailed as failed:
-            own = failed.error
+            return _Part([], failed.error)
         except (Unavailable, MustEncrypt) as error:  # a COPY of encrypted kinds is refused
             log.warning("producer.waiting", error=str(error), retry_in_s=0.0)
             taken = taken or list(intake.piece)  # it failed before the first was read
+            await leg.turn()
             await self._safely(tenant_id, taken, repeat=True)
             if taken and intake.piece and intake.piece[-1] is taken[-1]:
                 intake.step()
-        if own is not None:
-            raise own
-        return list(map(_CREATED, zip((job[0] for job in taken), repeat(True))))
+        return _Part(list(map(_CREATED, zip((job[0] for job in taken), repeat(True)))), None)
 
     async def _parents_first(self, tenant_id: int, jobs: Sequence[NewJob]) -> list[Enqueued]:
         """Chunks in which no job comes before one that it waits for."""
@@ -246,6 +255,13 @@ class Producer:
 
 def _is_plain(job: NewJob) -> bool:
     return job.is_plain
+
+
+def _put(done: list[Enqueued], parts: Iterable[_Part]) -> None:
+    for part in parts:
+        if part.raised is not None:
+            raise part.raised
+        done += part.done
 
 
 def _fail(group: list[_Waiting], error: Exception) -> None:

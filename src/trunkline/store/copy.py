@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from operator import itemgetter
@@ -66,35 +66,49 @@ class _Place(NamedTuple):
     queue_id: int
 
 
-async def copy(store: Store, tenant_id: int, jobs: Iterable[NewJob], *, look_ahead: Callable[[], bool] | None = None) -> list[NewJob]:
+def _nothing() -> None:
+    """Nobody waits for it."""
+
+
+async def _at_once() -> None:
+    """Nothing is waited for."""
+
+
+async def copy(
+    store: Store,
+    tenant_id: int,
+    jobs: Iterable[NewJob],
+    *,
+    all_read: Callable[[], None] = _nothing,
+    turn: Callable[[], Awaitable[None]] = _at_once,
+) -> list[NewJob]:
     """Insert plain jobs in one transaction and answer them; faster than `enqueue.plain` from a few hundred on.
 
     Row-level security refuses COPY to roles that are under it: `can_copy` tells. A caller's id that is there already is a
     repeat, not an error; such jobs go in by calls of 1,000.
 
     Args:
-        look_ahead: called again and again while the end of the transaction is written, until it says False; raises nothing.
+        all_read: called when `jobs` has ended; what is left is to be written.
+        turn: awaited before anything is committed, or counted together with what others commit; what it raises undoes the transaction.
     Raises:
         SourceFailed: with what `jobs` raised while it was read, whatever it was; the transaction is undone.
     """
     source, read = iter(jobs), list[NewJob]()
-    ahead: asyncio.Task[None] | None = None
     try:
         async with store.connection() as conn, conn.transaction():
-            copying = _Copying(store, conn, tenant_id, source, read)
+            copying = _Copying(store, conn, tenant_id, source, read, turn)
             await copying.jobs()
-            if look_ahead is not None:
-                ahead = asyncio.create_task(_look(look_ahead))
+            all_read()
             await copying.ready()
+            await turn()
     except asyncpg.UniqueViolationError:
         read += _taken(source)
+        all_read()
+        await turn()
         for start in range(0, len(read), 1000):
             await enqueue.jobs(store, tenant_id, read[start : start + 1000])
     else:
         store.counts.enqueued(tenant_id, read)
-    finally:
-        if ahead is not None:
-            ahead.cancel()
     return read
 
 
@@ -105,11 +119,6 @@ def _taken(source: Iterator[NewJob], most: int | None = None) -> list[NewJob]:
         raise SourceFailed(error) from None
 
 
-async def _look(look_ahead: Callable[[], bool]) -> None:
-    while look_ahead():  # noqa: ASYNC110 - it reads on; others get their turn
-        await asyncio.sleep(0)
-
-
 async def can_copy(store: Store) -> bool:
     """Whether this role may COPY into the two tables."""
     return bool(await store.fetchval(CAN_COPY))
@@ -118,10 +127,18 @@ async def can_copy(store: Store) -> bool:
 class _Copying:
     """One transaction: all rows of `job`, then all of `ready`."""
 
-    def __init__(self, store: Store, conn: asyncpg.Connection, tenant_id: int, source: Iterator[NewJob], read: list[NewJob]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        conn: asyncpg.Connection,
+        tenant_id: int,
+        source: Iterator[NewJob],
+        read: list[NewJob],
+        turn: Callable[[], Awaitable[None]],
+    ) -> None:
         """`read`: what was read from `source` is noted there."""
         self._store, self._conn, self._tenant_id = store, conn, tenant_id
-        self._source, self._jobs = source, read
+        self._source, self._jobs, self._turn = source, read, turn
         self._places: dict[_Line, _Place] = {}
         self._ord = 0  # of the job before the next
         self._low = self._high = b""  # ids within them need no further look
@@ -176,6 +193,7 @@ class _Copying:
         if lines := self._new_lines():
             await self._begin(sorted(lines))
         if self._has_quota:
+            await self._turn()  # else it would not see what is about to be committed
             new, all_of_us = len(self._slice), len(self._jobs)
             await self._conn.fetch(self._store.sql(CHECK_QUOTA), self._tenant_id, new, all_of_us, all_of_us > new)
         if not self._are_good():

@@ -24,7 +24,11 @@ def made(first: int, after: int) -> list[NewJob]:
 
 
 async def enqueue(parent: Parent, url: str, *, jobs: int, made_before: bool) -> None:
-    """Put many jobs in with one call. Unless `made_before`, they come from a generator: the time to make them counts."""
+    """Put many jobs in with one call. Unless `made_before`, they come from a generator: the time to make them counts.
+
+    Their queue is there, as the floor's is: who makes it holds up whoever else would use it until that is committed.
+    """
+    await line_of(url)
     async with application(url) as app:
         await app.tenant_id(None)
         parent.say("ready")
