@@ -14,6 +14,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 
@@ -21,6 +22,8 @@ from trunkline.errors import InvalidSetting
 
 SIBLING_OF = "TRUNKLINE_GATEWAY_SIBLING_OF"  # in the environment of each process: the id of the one that keeps it
 RESTART_S = 30.0
+FIRST_RESTART_S = 0.5
+STEADY_S = 60.0  # a process that ran so long is not the one that cannot start
 LOOK_S = 1.0
 
 
@@ -51,6 +54,11 @@ async def keeper_gone(process_id: int) -> None:
     """Return when it has ended."""
     while os.getppid() == process_id:  # noqa: ASYNC110 - nobody tells an orphan
         await asyncio.sleep(LOOK_S)
+
+
+def next_pause(before_s: float, ran_s: float) -> float:
+    """Seconds until a process that ended after `ran_s` is started again; `before_s` were waited before that one, 0 for the first."""
+    return FIRST_RESTART_S if ran_s >= STEADY_S or not before_s else min(before_s * 2, RESTART_S)
 
 
 class Siblings:
@@ -97,8 +105,9 @@ class Siblings:
         return 1 if late or any(each.get("unreported") for each in self.stopped) else 0
 
     async def _keep(self, number: int, ready: asyncio.Event) -> None:
-        pause_s = 0.5
+        pause_s = 0.0
         while not self._is_stopping:
+            began = time.monotonic()
             process = await asyncio.create_subprocess_exec(
                 *self._command, env=self._environ, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, start_new_session=True
             )
@@ -107,8 +116,8 @@ class Siblings:
             await process.wait()
             if self._is_stopping or not ready.is_set():
                 return
+            pause_s = next_pause(pause_s, time.monotonic() - began)
             await asyncio.sleep(pause_s)
-            pause_s = min(pause_s * 2, RESTART_S)
 
     async def _listen(self, process: asyncio.subprocess.Process, ready: asyncio.Event) -> None:
         assert process.stdout is not None
