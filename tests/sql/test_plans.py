@@ -13,7 +13,7 @@ import asyncpg
 import pytest
 
 from tests.support.filled import filled
-from tests.support.plans import Plan, plan_of
+from tests.support.plans import Plan, may_walk, plan_of
 from trunkline.store import read
 
 ROWS = 20_000
@@ -211,8 +211,10 @@ async def test_idempotency_keys_are_found_by_their_key(full, queue):
     ],
     ids=["claim", "cancel", "retry", "progress", "enqueue", "reprioritize", "reschedule", "repeated ack"],
 )  # fmt: skip
-async def test_a_whole_call_touches_few_blocks(full, queue, call, at_most):
+async def test_a_whole_call_touches_few_blocks(request, full, queue, call, at_most):
     """All statements of the function together, on 20,000 jobs in each place; a walk through one table is 150 blocks and more a table."""
+    if "reprioritize" in call:
+        may_walk(full, request)
     text = call.format(tenant=queue.tenant_id, queue=queue.queue_id, session=queue.session_id)
     touched = []
     for _ in range(3):  # plans are made and catalogs read; a vacuum that comes by sends them back to the catalogs
@@ -237,8 +239,10 @@ LISTED = read.LIST.format(picked="{picked}", columns="j.id").replace("$2", "null
     ],
     ids=["one", "some", "list"],
 )
-async def test_where_jobs_stand_is_read_by_their_keys(full, queue, text, jobs):
+async def test_where_jobs_stand_is_read_by_their_keys(request, full, queue, text, jobs):
     """Whoever asks the view touches a few blocks a job, in whichever place it is, also where that place was believed empty."""
+    if "any(array" in text:
+        may_walk(full, request)
     for place, state in PLACES.items():
         asked = text.format(place=place, picked=read._IN_STATE[state])
         await full.execute(f"prepare asked (bigint) as {asked}; set plan_cache_mode = force_generic_plan")

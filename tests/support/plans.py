@@ -11,6 +11,7 @@ import re
 from typing import Any, NamedTuple
 
 import asyncpg
+import pytest
 
 
 class Plan(NamedTuple):
@@ -77,3 +78,12 @@ def _plan(root: dict[str, Any]) -> Plan:
         elif node["Node Type"] == "Bitmap Index Scan":
             scans.append((node["Node Type"], "", node.get("Index Name")))
     return Plan(tuple(scans), root["Shared Hit Blocks"] + root["Shared Read Blocks"])
+
+
+def may_walk(conn: asyncpg.Connection, request: pytest.FixtureRequest) -> None:
+    """Skip where PostgreSQL before 17 walks the tenant's index: keys of a list that is to come in an order, of a table it believes empty.
+
+    Until the next analyze; the order is that of locks, so it is worth more than the plan (docs/decisions/0002).
+    """
+    if conn.get_server_version().major < 17 and "analyzed empty" in request.node.callspec.id:
+        pytest.skip("PostgreSQL before 17 walks an index for an ordered list of keys while it believes the table empty")

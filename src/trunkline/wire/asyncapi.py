@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from hashlib import sha256
 from importlib.metadata import version as installed
+from inspect import cleandoc
 from typing import Any, NamedTuple
 
 import msgspec
@@ -153,6 +154,9 @@ def _schemas() -> Document:
     types: list[type[Struct]] = [kind for part in _PARTS for kind in (*part.calls.values(), *part.pushes)]
     types += [*ANSWERS.values(), Identified, Follows, Subscribed, Handshake, Recovery, Refusal]
     _, schemas = msgspec.json.schema_components(_once(types), schema_hook=_anything, ref_template="#/components/schemas/{name}")
+    for schema in schemas.values():
+        if "description" in schema:  # a docstring; Python 3.13 takes its indentation away, those before do not
+            schema["description"] = cleandoc(schema["description"])
     schemas["Refusal"]["properties"]["code"] = {"type": "string", "enum": sorted(CODES)}
     schemas["HistoryAnswer"] = {
         "title": "HistoryAnswer",

@@ -210,7 +210,8 @@ begin
   end if;
   perform trunkline.ensure_names(p_tenant_id, array_agg(q.name), '{}', array_agg(p_priority)) from trunkline.queue as q
     where q.tenant_id = p_tenant_id
-      and q.queue_id in (select j.queue_id from trunkline.job as j where j.tenant_id = p_tenant_id and j.id = any (p_job_ids));
+      and q.queue_id in (select j.queue_id from unnest(p_job_ids) as u (id)
+                          cross join lateral (select j.queue_id from trunkline.job as j where j.tenant_id = p_tenant_id and j.id = u.id limit 1) as j);
   perform from trunkline.deferred as d where d.tenant_id = p_tenant_id and d.job_id = any (p_job_ids) order by d.job_id for update;
   perform from trunkline.ready as r where r.tenant_id = p_tenant_id and r.job_id = any (p_job_ids) order by r.job_id for update;
   update trunkline.deferred as d set priority = p_priority where d.tenant_id = p_tenant_id and d.job_id = any (p_job_ids);
@@ -219,7 +220,8 @@ begin
   for v_queue in
     select q.queue_id, q.name from trunkline.queue as q
      where q.tenant_id = p_tenant_id
-       and q.queue_id in (select j.queue_id from trunkline.job as j where j.tenant_id = p_tenant_id and j.id = any (p_job_ids)) order by q.name
+       and q.queue_id in (select j.queue_id from unnest(p_job_ids) as u (id)
+                          cross join lateral (select j.queue_id from trunkline.job as j where j.tenant_id = p_tenant_id and j.id = u.id limit 1) as j) order by q.name
   loop
     with moved as (
       update trunkline.ready as r set priority = p_priority where r.tenant_id = p_tenant_id and r.queue_id = v_queue.queue_id and r.job_id = any (p_job_ids) returning r.ord
