@@ -43,7 +43,7 @@ from trunkline.engine import (
 from trunkline.errors import InvalidInput, NotFound, WaitTimeout
 from trunkline.hosting import Hosting
 from trunkline.jobtypes import Files
-from trunkline.model import JobView, NewJob, checked_name
+from trunkline.model import JobView, NewJob, checked_name, checked_tenant
 from trunkline.model.actor import Actor
 from trunkline.model.trace import traceparent
 from trunkline.realtime import Updates
@@ -250,13 +250,14 @@ class Trunkline(Operations, Declarations, Hosting):
         """The id of a tenant by name, made on first use; None: the default tenant."""
         name = self.settings.tenant if name is None else name
         if name not in self._tenant_ids:
-            self._tenant_ids[name] = await sessions.tenant_id(await self.open(), name)
+            self._tenant_ids[name] = await sessions.tenant_id(await self.open(), checked_tenant(name))
         return self._tenant_ids[name]
 
     async def known_tenant_id(self, name: str | None) -> int:
         """The same for those who only ask: NotFound where `tenant_id` would make one. The default tenant is always there."""
         if name is not None and name != self.settings.tenant and name not in self._tenant_ids:
-            if (found := await sessions.known_tenant_id(await self.open(), name)) is None:
+            asked = name if isinstance(name, str) else checked_tenant(name)
+            if (found := await sessions.known_tenant_id(await self.open(), asked)) is None:
                 raise NotFound(f"there is no tenant {name[:80]!r}: a tenant is made by its first job. Check the name.")
             self._tenant_ids[name] = found
         return await self.tenant_id(name)

@@ -22,7 +22,6 @@ from tests.support.until import until_now
 
 ROOT = Path(__file__).parents[2]
 COLUMNS, LINES = 100, 50
-ROOT = Path(__file__).parents[2]
 _OURS = re.compile(r"^(TRUNKLINE_|DATABASE_URL$|PGBOSS_|NO_COLOR$|FORCE_COLOR$|COLUMNS$|LINES$)")
 _CONTROLS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 

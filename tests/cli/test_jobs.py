@@ -56,6 +56,14 @@ async def test_an_empty_list_says_so_beside_the_answer(cli: Cli):
     assert (0, "", "No such job.\n") == (answer.code, answer.out, answer.err)
 
 
+@pytest.mark.parametrize("what", ["kind", "queue"])
+async def test_a_filter_that_can_name_nothing_is_refused(cli: Cli, what: str):
+    """It is a slip, not an empty list."""
+    answer = await cli("jobs", "list", f"--{what}", "a/b")
+
+    assert 1 == answer.code and f"{what} name 'a/b': need 1 to 200 characters" in answer.err
+
+
 async def test_every_state_that_can_be_read_can_be_asked_for(cli: Cli):
     """The choices of --state are the store's."""
     for state in read.STATES:

@@ -55,6 +55,22 @@ def test_every_command_explains_itself(offline: Offline, command: list[str]):
     assert "Usage: trunkline" in short.out and short.out == long.out
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["enqueue", "work", "--priority", "-1"], "Invalid value for '--priority': '-1': need greater than or equal to 0."),
+        (["jobs", "list", "--limit", "many"], "Invalid value for '--limit': 'many': need a valid integer"),
+        (["jobs", "list", "--state", "lost"], "Invalid value for '--state': 'lost' is not one of 'queued', 'scheduled'"),
+    ],
+    ids=lambda value: value[-2] if isinstance(value, list) else "",
+)
+def test_wrong_usage_names_the_value_and_what_is_accepted(offline: Offline, arguments: list[str], said: str):
+    """Those of ranges and types come from a library, and left the value out."""
+    answer = offline(*arguments)
+
+    assert 2 == answer.code and said in answer.sentence
+
+
 def test_help_imports_nothing_heavy():
     """That is why it answers at once; a time would depend on the machine."""
     code = f"import sys, trunkline.cli.root; print([name for name in {HEAVY!r} if name in sys.modules])"

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from tests.cli.conftest import Cli, Start, job_view
 from tests.cli.program import Program
 from tests.support.queue import Queue
-from trunkline.cli.watch import ending, percentage, situation
+from tests.support.until import until
+from trunkline import Trunkline
+from trunkline.cli.watch import ending, follow, percentage, situation
 
 
 async def test_lines_through_a_pipe(cli: Cli, start: Start, worker: Program, room: Path):
@@ -52,6 +56,47 @@ async def test_a_bar_on_a_terminal(cli: Cli, start: Start, worker: Program, room
     assert 0 == watch.end()
     assert "━" in watch.said and " 40 %" in watch.plain and "100 %" in watch.plain
     assert watch.said.count("\x1b[?25l") == watch.said.count("\x1b[?25h") == 1
+
+
+async def test_a_job_that_waits_says_why_and_what_to_do(start: Start, queue: Queue, app: Trunkline):
+    """Once for each reason, however long it waits: through a pipe, on a terminal, as JSON lines."""
+    job_id = await queue.put()
+    await app.pause("work")
+    lines, bar, machine = (
+        start("jobs", "watch", str(job_id), *more, terminal=on) for more, on in (((), False), ((), True), (("--json",), False))
+    )
+    for watch in (lines, bar, machine):
+        watch.until("Its queue is paused since ")
+        watch.until("trunkline queues resume work")
+    await app.resume("work")
+    for watch in (lines, bar, machine):
+        watch.until("none runs: no connected worker seems to serve the queue 'work'")
+    await queue.cancel(job_id)
+
+    assert [1, 1, 1] == [watch.end() for watch in (lines, bar, machine)]
+    assert 1 == lines.said.count("queued") == lines.said.count("paused") == bar.plain.count("Its queue is paused")
+    first, paused, in_line, ended = [json.loads(line) for line in machine.said.splitlines()]
+    assert "why" not in first and "why" not in ended
+    assert paused["why"][0].startswith("Its queue is paused") and "0 jobs of its queue are ahead" in in_line["why"][0]
+
+
+async def test_what_holds_a_job_back_is_told_at_once(queue: Queue, app: Trunkline):
+    """A limit and the jobs it waits for need no second look."""
+    told: list[tuple[str, str]] = []
+
+    async def until_told(job_id: UUID, said: str) -> list[str]:
+        told.clear()
+        following = asyncio.create_task(follow(app, job_id, lambda job, why: told.append((job.state, " ".join(why)))))
+        await until(lambda: told and said in told[-1][1], said)
+        following.cancel()
+        return [state for state, _ in told]
+
+    await app.limits.set(key="shop", concurrency=1)
+    first, second = [await queue.put(limit_key="shop") for _ in range(2)]
+    await queue.claim(10)
+
+    assert ["limited"] == await until_told(second, "It waits for the limit of key shop; 0 jobs wait before it. 1 of at most 1 run now.")
+    assert ["waiting"] == await until_told(await queue.put(depends_on=[first]), "It waits until this job has ended")
 
 
 async def test_no_color_means_no_colour(cli: Cli, start: Start, worker: Program):

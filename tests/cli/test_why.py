@@ -13,6 +13,7 @@ from tests.support.queue import Queue
 from trunkline.cli import why
 from trunkline.store import inspect, sessions
 from trunkline.store.inspect import Standing
+from trunkline.testing import DatabaseClock
 
 NOW = datetime.now(UTC)
 CALM = Standing(
@@ -95,6 +96,18 @@ async def test_a_running_job_says_where_and_until_when(queue: Queue):
     assert where.startswith("It runs on test, attempt 1, until ") and cancel.startswith("Its end was asked for ")
     assert ["It has just moved on: look again."] == why.sentences(job, CALM)
     assert ["Its worker test went away. It is offered again within 10 s, if any process is connected."] == why.sentences(job, gone)
+
+
+async def test_a_follower_is_told_of_a_running_job_only_that_its_worker_went_away(queue: Queue, clock: DatabaseClock):
+    """That it runs is no reason why it does not."""
+    dying = await queue.session(ttl_s=60)
+    await queue.put()
+    job_id = (await queue.claim_one(session_id=dying)).job_id
+    well = await why.not_running(queue.store, await queue.view(job_id))
+    await clock.forward(120)
+    (lost,) = await why.not_running(queue.store, await queue.view(job_id))
+
+    assert [] == well and "went away. It is offered again within 10 s" in lost
 
 
 def test_a_job_that_has_ended_needs_no_reason():

@@ -176,7 +176,12 @@ def test_a_policy_that_cannot_work_is_refused(policy):
     ("options", "said"),
     [
         ({"prioritty": 5}, "did you mean priority?"),
-        ({"retry_backoff": "yes"}, "option retry_backoff is 'yes': it is not of its type."),
+        ({"retry_backoff": "yes"}, "option retry_backoff is 'yes': need true or false."),
+        ({"expires_at": 5}, "option expires_at is 5: need a datetime with a time zone, such as datetime.now(UTC)."),
+        ({"on_parent_failure": "stop"}, "option on_parent_failure is 'stop': need cancel, fail or run."),
+        ({"unique_key": 3}, "unique_key is 3: need text of 1 to 500 characters"),
+        ({"queue": 5}, "queue name 5: need 1 to 200 characters"),
+        ({"id": 5}, "job id 5: need a UUID"),
         ({"zzz": 1}, "there is no such option. There are: batch_id, "),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",

@@ -81,6 +81,15 @@ async def test_other_refusals_have_their_statuses(user, admin):
     assert [expected for _, expected in cases] == [problem(answer) for answer, _ in cases]
 
 
+async def test_a_wrong_method_is_told_all_that_the_address_takes(user):
+    """Not those of one of its routes; also of an address with a name in it, and of one beside the API."""
+    asked = [("PUT", "/api/jobs"), ("PUT", "/api/connections/shop"), ("POST", "/api/jobs/not-an-id"), ("POST", "/healthz")]
+    answers = [await user.request(method, path) for method, path in asked]
+
+    assert [(405, "method_not_allowed")] * 4 == [problem(answer) for answer in answers]
+    assert ["GET, POST", "DELETE, GET", "DELETE, GET", "GET, HEAD"] == [answer.headers["allow"] for answer in answers]
+
+
 async def test_chunked_bodies_are_measured_too(user):
     """No Content-Length says how long it will be."""
 

@@ -6,6 +6,7 @@ Always true: standard output is the job's id, or with `--wait` its result, and n
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from contextlib import nullcontext
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
@@ -144,7 +145,7 @@ async def _enqueue(
     return 0 if job.state == "completed" else 1
 
 
-def _nothing(_: JobView) -> None:
+def _nothing(_: JobView, __: Sequence[str]) -> None:
     """Under --json the job is told once, when it has ended."""
 
 

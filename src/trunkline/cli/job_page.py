@@ -23,24 +23,21 @@ async def show_page(job_id: str, tenant: str | None, *, decrypt: bool, as_json: 
     from trunkline.engine.privacy import NO_KEYS, conceal
     from trunkline.errors import InvalidSetting, NotFound
     from trunkline.model import as_uuid
-    from trunkline.store import batches, inspect, limits, read
+    from trunkline.store import read
 
     identity = as_uuid(job_id)
     async with application(as_json=as_json) as app:
         tenant_id = await existing_tenant(app, tenant)
         job = await read.job(app.store, tenant_id, identity)
-        around = await inspect.standing(app.store, tenant_id, identity)
-        if job is None or around is None:
+        if job is None:
             raise NotFound(
                 f"job {identity} is not known in tenant {tenant or app.settings.tenant!r}. Jobs go when their retention is over."
             )
         if decrypt and app.privacy.vault is None:
             raise InvalidSetting(NO_KEYS)
         job = app.privacy.reveal(job) if decrypt else conceal(job)
-        parents = await batches.open_parents(app.store, tenant_id, identity) if job.state == "waiting" else []
-        held = await limits.held_by(app.store, tenant_id, identity) if job.state == "limited" else None
+        reasons = await why.reasons(app.store, job)
         attempts, lines = await read.attempts(app.store, tenant_id, identity), await read.log(app.store, tenant_id, identity)
-    reasons = why.sentences(job, around, parents, held)
     if as_json:
         show.emit({**documents.job_document(job), "why": reasons, "attempts": _camel(attempts), "log": _camel(lines)})
         return

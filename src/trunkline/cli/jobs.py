@@ -41,12 +41,13 @@ def list_jobs(
 async def _list(state: str | None, kind: str | None, queue: str | None, limit: int, tenant: str | None, *, as_json: bool) -> None:
     from trunkline.cli import documents
     from trunkline.cli.reach import application, existing_tenant
-    from trunkline.model import kind_name
+    from trunkline.model import checked_name, kind_name
     from trunkline.store import read
 
+    kind, queue = kind and kind_name(kind), queue and checked_name("queue", queue)
     async with application(as_json=as_json) as app:
         tenant_id = await existing_tenant(app, tenant)
-        found = await read.jobs(app.store, tenant_id, state=state, kind=kind and kind_name(kind), queue=queue, limit=limit)
+        found = await read.jobs(app.store, tenant_id, state=state, kind=kind, queue=queue, limit=limit)
     if as_json:
         show.emit({"jobs": [documents.job_document(job) for job in found]})
     elif not found:

@@ -6,9 +6,10 @@ Called by: trunkline.cli.main, and tests.
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from trunkline.cli import show
 from trunkline.cli.alerts import alerts
@@ -36,9 +37,28 @@ from trunkline.cli.tokens import tokens
 from trunkline.cli.up import up
 from trunkline.cli.worker import worker
 
+
+class _Naming(TyperGroup):
+    """Wrong usage names the value, too; the checks of types and ranges that come with the arguments leave it out."""
+
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            from pydantic import ValidationError
+
+            found = error.__cause__.errors() if isinstance(error.__cause__, ValidationError) else ()
+            for one in found[:1]:
+                said = one["msg"].removeprefix("Value error, ")
+                need = said.removeprefix("Input should be ")
+                error.message = said if need == said else f"{one['input']!r}: need {need}."
+            raise
+
+
 RUN, USE, OPERATE = "Run it", "Use it", "Look after it"
 root = typer.Typer(
     name="trunkline",
+    cls=_Naming,
     no_args_is_help=True,
     pretty_exceptions_enable=False,  # a traceback is for bugs, and a plain one can be pasted
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -1,6 +1,6 @@
 """Why a job is not running, in sentences, each with what to do.
 
-Called by: jobs (show).
+Called by: job_page, watch.
 """
 
 from __future__ import annotations
@@ -15,11 +15,36 @@ from trunkline.cli import show
 
 if TYPE_CHECKING:
     from trunkline.model import JobView
+    from trunkline.store import Store
     from trunkline.store.inspect import Standing
     from trunkline.store.limits import HeldBy
 
 JUST_CAME_S = 3.0  # a signal wakes a free worker at once, the poll within a second
 MORE = "More workers, or a higher TRUNKLINE_CONCURRENCY, would start it sooner."
+
+
+async def reasons(store: Store, job: JobView) -> list[str]:
+    """Read what surrounds the job, and say why it stands where it stands; empty for one that has ended."""
+    return [] if job.is_terminal else (await _read(store, job))[1]
+
+
+async def not_running(store: Store, job: JobView) -> list[str]:
+    """The same, without what is said of a job that runs on a worker that is alive."""
+    if job.is_terminal:
+        return []
+    around, found = await _read(store, job)
+    return [] if job.state == "active" and (around is None or around.worker_is_alive is not False) else found
+
+
+async def _read(store: Store, job: JobView) -> tuple[Standing | None, list[str]]:
+    from trunkline.store import batches, inspect, limits
+
+    around = await inspect.standing(store, job.tenant_id, job.id)
+    if around is None:  # its retention is over
+        return None, []
+    parents = await batches.open_parents(store, job.tenant_id, job.id) if job.state == "waiting" else []
+    held = await limits.held_by(store, job.tenant_id, job.id) if job.state == "limited" else None
+    return around, sentences(job, around, parents, held)
 
 
 def sentences(job: JobView, around: Standing, parents: Sequence[tuple[UUID, str, str]] = (), held: HeldBy | None = None) -> list[str]:

@@ -29,7 +29,7 @@ from trunkline.engine.schedules import Schedules
 from trunkline.engine.templates import Templates
 from trunkline.engine.tenants import Tenants
 from trunkline.errors import InvalidInput, NotFound
-from trunkline.model import JobView, NewJob, as_uuid, kind_name
+from trunkline.model import JobView, NewJob, as_uuids, kind_name
 from trunkline.model.actor import Actor
 from trunkline.store import Store, audit, operate, pages, read, requests
 from trunkline.store.bound import Bound, transaction
@@ -157,10 +157,10 @@ class Act(Operations):
         """Cancel jobs wherever they stand; those that were not over."""
         return [job_id for job_id, answer in (await self.cancel_each(job_ids, tenant=tenant)).items() if answer != "terminal"]
 
-    async def reprioritize(self, job_ids: Sequence[UUID | str], priority: int, *, tenant: str | None = None) -> int:
-        """Change the priority (0..100) of jobs that have not started; how many."""
-        tenant_id = await self.known_tenant_id(tenant)
-        moved = [i for i in sorted(set(map(as_uuid, job_ids))) if await operate.reprioritize(self.store, tenant_id, [i], priority)]
+    async def reprioritize(self, job_ids: UUID | str | Sequence[UUID | str], priority: int, *, tenant: str | None = None) -> int:
+        """Change the priority (0..100) of jobs that have not started, one or several; how many."""
+        given, tenant_id = as_uuids(job_ids), await self.known_tenant_id(tenant)
+        moved = [i for i in sorted(set(given)) if await operate.reprioritize(self.store, tenant_id, [i], priority)]
         await self.noted(tenant_id, "job.reprioritized", [f"job:{job_id}" for job_id in moved], priority=priority)
         return len(moved)
 

@@ -17,7 +17,8 @@ from trunkline.engine.privacy import Privacy, is_hidden
 from trunkline.engine.sealing import Sealing
 from trunkline.engine.vault import no_key
 from trunkline.errors import JobCancelled, JobFailed, NotFound, NotRetryable
-from trunkline.model import JobView, NewJob, as_uuid
+from trunkline.model import JobView, NewJob, as_uuid, as_uuids, aware, checked_name, kind_name
+from trunkline.model.policy import whole
 from trunkline.store import Store, operate, read
 
 
@@ -108,6 +109,8 @@ class Operations(ABC):
 
     async def redrive(self, *, queue: str | None = None, kind: str | None = None, limit: int = 1000, tenant: str | None = None) -> int:
         """Put up to `limit` dead letters (failed jobs) back in line, oldest first; how many."""
+        whole("limit", limit, 0, 2**31 - 1)
+        queue, kind = queue and checked_name("queue", queue), kind and kind_name(kind)
         tenant_id = await self.known_tenant_id(tenant)
         count = await operate.redrive(await self.open(), tenant_id, queue, kind, limit)
         if count:
@@ -116,14 +119,15 @@ class Operations(ABC):
 
     async def reschedule(self, job_id: UUID | str, run_at: datetime, *, tenant: str | None = None) -> bool:
         """Change when a job that has not started will run; False when it is not queued."""
-        tenant_id, identity = await self.known_tenant_id(tenant), as_uuid(job_id)
-        if moved := await operate.reschedule(await self.open(), tenant_id, identity, run_at):
+        at, identity, tenant_id = aware("run_at", run_at), as_uuid(job_id), await self.known_tenant_id(tenant)
+        if moved := await operate.reschedule(await self.open(), tenant_id, identity, at):
             await self.noted(tenant_id, "job.rescheduled", f"job:{identity}", run_at=run_at.isoformat())
         return moved
 
-    async def reprioritize(self, job_ids: Sequence[UUID | str], priority: int, *, tenant: str | None = None) -> int:
-        """Change the priority (0..100) of jobs that have not started; how many."""
-        return await operate.reprioritize(await self.open(), await self.known_tenant_id(tenant), [as_uuid(i) for i in job_ids], priority)
+    async def reprioritize(self, job_ids: UUID | str | Sequence[UUID | str], priority: int, *, tenant: str | None = None) -> int:
+        """Change the priority (0..100) of jobs that have not started, one or several; how many."""
+        given = as_uuids(job_ids)
+        return await operate.reprioritize(await self.open(), await self.known_tenant_id(tenant), given, priority)
 
     async def pause(self, queue: str, *, tenant: str | None = None) -> bool:
         """Stop claims from a queue; running jobs go on. False: it was paused. A queue that is not there yet is made, paused.

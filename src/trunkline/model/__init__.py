@@ -2,7 +2,7 @@
 
 from trunkline.model.batch import BatchView
 from trunkline.model.endings import Fail, RetryAfter, Snooze
-from trunkline.model.job import Claimed, JobView, NewJob, as_uuid, new_job
+from trunkline.model.job import Claimed, JobView, NewJob, as_uuid, as_uuids, aware, new_job
 from trunkline.model.kept import ScheduleView, TemplateView, checked_kept
 from trunkline.model.names import checked_name, checked_tenant, kind_name
 from trunkline.model.policy import Policy
@@ -21,6 +21,8 @@ __all__ = [
     "Snooze",
     "TemplateView",
     "as_uuid",
+    "as_uuids",
+    "aware",
     "checked_kept",
     "checked_name",
     "checked_rule",

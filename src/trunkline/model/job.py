@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
@@ -14,7 +14,7 @@ import msgspec
 from uuid_utils import uuid7
 
 from trunkline.errors import BadId, InvalidInput
-from trunkline.model.names import checked_name, kind_name
+from trunkline.model.names import checked_name, kind_name, shown
 from trunkline.model.payload import encode
 from trunkline.model.policy import YEAR_S, in_range, seconds_within, whole
 from trunkline.model.secret_fields import NO_SECRETS, USUAL, SecretFields
@@ -35,6 +35,7 @@ _PLAIN = (None,) * 5  # user, options, time and keys
 _blank, _tuple, _UNKNOWN = object.__new__, tuple.__new__, SafeUUID.unknown
 _set_int, _set_is_safe = (UUID.__dict__[slot].__set__ for slot in ("int", "is_safe"))
 _checks: dict[str, Callable[[str, object, float, float], float]] = {"retry_limit": whole, "retry_jitter": in_range}
+_AWARE = "need a datetime with a time zone, such as datetime.now(UTC)."
 _FLAGS = ("retry_backoff", "unique_replace")
 _OTHERS = (  # beside ranges and flags: what people may name
     *("priority", "queue", "id", "user_id", "run_at", "idempotency_key", "unique_key", "dead_letter", "expires_at", "scheduled_for"),
@@ -116,7 +117,7 @@ def new_job(
         payload=text,
         user_id=_checked_text("user_id", user_id),
         options=_options(options, key),
-        run_at=_run_at(run_at),
+        run_at=None if run_at is None else aware("run_at", run_at),
         idempotency_key=_checked_text("idempotency_key", idempotency_key),
         unique_key=key,
     )
@@ -147,20 +148,30 @@ def as_uuid(value: UUID | str, of: str = "job") -> UUID:
     try:
         return UUID(str(value))
     except ValueError:
-        raise BadId(f"{of} id {str(value)[:80]!r}: need a UUID.") from None
+        raise BadId(f"{of} id {shown(value)}: need a UUID.") from None
 
 
-def _run_at(run_at: datetime | None) -> datetime | None:
-    if run_at is not None and (not isinstance(run_at, datetime) or run_at.tzinfo is None):
-        raise InvalidInput(f"run_at is {run_at!r}: need a datetime with a time zone, such as datetime.now(UTC).")
-    return run_at
+def as_uuids(values: UUID | str | Iterable[UUID | str]) -> list[UUID]:
+    """Ids of jobs, or of the only one; BadId as `as_uuid`."""
+    return [as_uuid(values)] if isinstance(values, (UUID, str)) else [as_uuid(value) for value in values]
+
+
+def aware(name: str, value: object) -> datetime:
+    """`value` if it is a moment everywhere.
+
+    Raises:
+        InvalidInput: names the argument and the value.
+    """
+    if not isinstance(value, datetime) or value.tzinfo is None:
+        raise InvalidInput(f"{name} is {shown(value)}: {_AWARE}")
+    return value
 
 
 def _checked_text(name: str, value: object, longest: int = 500) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str) or not 1 <= len(value) <= longest or _UNSTORABLE.search(value):
-        raise InvalidInput(f"{name} is {str(value)[:80]!r}: need text of 1 to {longest} characters, without U+0000 and lone surrogates.")
+        raise InvalidInput(f"{name} is {shown(value)}: need text of 1 to {longest} characters, without U+0000 and lone surrogates.")
     return value
 
 
@@ -189,7 +200,7 @@ def _options(options: dict[str, Any], unique_key: str | None) -> str | None:
         elif name == "on_parent_failure" and value in ("cancel", "fail", "run"):
             kept[name] = value
         else:
-            raise InvalidInput(f"option {name} is {str(value)[:80]!r}: {_unfit(name)}")
+            raise InvalidInput(f"option {name} is {shown(value)}: {_unfit(name)}")
     if unique_key is not None:
         kept["unique_key"] = unique_key
     return msgspec.json.encode(kept).decode() if kept else None
@@ -198,7 +209,7 @@ def _options(options: dict[str, Any], unique_key: str | None) -> str | None:
 def _unfit(name: str) -> str:
     known = {*_RANGES, *_FLAGS, *_OTHERS}
     if name in known:
-        return "it is not of its type."
+        return "need true or false." if name in _FLAGS else "need cancel, fail or run." if name == "on_parent_failure" else _AWARE
     near = get_close_matches(name, known, n=1)
     return (
         f"there is no such option, did you mean {near[0]}?" if near else f"there is no such option. There are: {', '.join(sorted(known))}."
@@ -208,7 +219,7 @@ def _unfit(name: str) -> str:
 def _parents(value: object) -> list[str]:
     many = [value] if isinstance(value, (UUID, str)) else list(value) if isinstance(value, (list, tuple, set, frozenset)) else []
     if not 1 <= len(many) <= 1000:
-        raise InvalidInput(f"depends_on is {str(value)[:80]!r}: need 1 to 1000 job ids.")
+        raise InvalidInput(f"depends_on is {shown(value)}: need 1 to 1000 job ids.")
     return sorted({str(as_uuid(parent)) for parent in many})
 
 

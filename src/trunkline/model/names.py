@@ -15,6 +15,11 @@ _NAME = re.compile(r"[^/\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,200}")
 _TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
+def shown(value: object) -> str:
+    """A value as a refusal names it: bounded, and a number is no text."""
+    return repr(value[:80]) if isinstance(value, str) else repr(value)[:80]
+
+
 def checked_name(what: Literal["kind", "queue", "dead_letter queue", "schedule", "template", "connection"], name: object) -> str:
     """`name` if it can name a kind or queue: 1 to 200 characters, no "/" and no control characters.
 
@@ -22,7 +27,7 @@ def checked_name(what: Literal["kind", "queue", "dead_letter queue", "schedule",
         InvalidInput: names the value and what is accepted.
     """
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise InvalidInput(f'{what} name {str(name)[:80]!r}: need 1 to 200 characters without "/" and control characters.')
+        raise InvalidInput(f'{what} name {shown(name)}: need 1 to 200 characters without "/" and control characters.')
     return name
 
 
@@ -39,5 +44,5 @@ def _kind_name(name: str) -> str:
 def checked_tenant(name: object) -> str:
     """`name` if it can name a tenant: 1 to 63 of A-Z a-z 0-9 . _ -, starting with a letter or digit."""
     if not isinstance(name, str) or not _TENANT.fullmatch(name):
-        raise InvalidInput(f"tenant name {str(name)[:80]!r}: need 1 to 63 of A-Z a-z 0-9 . _ -, starting with a letter or digit.")
+        raise InvalidInput(f"tenant name {shown(name)}: need 1 to 63 of A-Z a-z 0-9 . _ -, starting with a letter or digit.")
     return name

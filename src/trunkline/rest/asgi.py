@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Any
@@ -20,6 +20,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import BaseRoute, Match
 
 from trunkline.errors import TrunklineError, Unavailable
 from trunkline.rest.api import Api
@@ -46,6 +47,13 @@ def application(api: Api, metrics: Callable[[], Awaitable[bytes]]) -> FastAPI:
         yield
         await api.close()
 
+    routes = router(api)
+
+    async def refuse(request: Request, error: Exception) -> Response:
+        if isinstance(error, HTTPException) and error.status_code == 405:
+            error.headers = {**(error.headers or {}), "Allow": ", ".join(_methods([*routes.routes, *app.routes], request))}
+        return finished(request, refusal(error, request))
+
     app = FastAPI(
         title="Trunkline",
         version=version("trunkline"),
@@ -55,9 +63,9 @@ def application(api: Api, metrics: Callable[[], Awaitable[bytes]]) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         lifespan=alive,
-        exception_handlers={HTTPException: _refuse, Exception: _refuse},
+        exception_handlers={HTTPException: refuse, Exception: refuse},
     )
-    app.include_router(router(api))
+    app.include_router(routes)
     _add_roots(app, api, metrics)
     app.openapi = lambda: document(app)  # type: ignore[method-assign]
     if origins := api.settings.origins_in(is_development=api.mode == "development"):
@@ -72,8 +80,11 @@ def application(api: Api, metrics: Callable[[], Awaitable[bytes]]) -> FastAPI:
     return app
 
 
-async def _refuse(request: Request, error: Exception) -> Response:
-    return finished(request, refusal(error, request))
+def _methods(routes: Iterable[BaseRoute], request: Request) -> list[str]:
+    """What the address takes: each of its methods is a route, and the framework knows those of the first one only."""
+    asked = {name: request.scope.get(name, "") for name in ("type", "method", "path", "root_path")}
+    found = (route for route in routes if getattr(route, "methods", None) and route.matches(dict(asked))[0] is not Match.NONE)
+    return sorted({method for route in found for method in getattr(route, "methods", ())})
 
 
 def _add_roots(app: FastAPI, api: Api, read: Callable[[], Awaitable[bytes]]) -> None:

@@ -10,6 +10,7 @@ Called by: every module of store, and app for its life cycle.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import cache
@@ -34,6 +35,17 @@ KEEPALIVE = """select set_config('tcp_keepalives_idle', '15', false), set_config
 # bound a frozen network would keep it, and whoever gave up, for another command timeout.
 GIVE_BACK_S = 1.0
 KEPT_TIMEOUT_S = 10.0  # of the heartbeat's own connection: then it is closed and a new one is made
+
+
+def _in_one_line(record: logging.LogRecord) -> bool:
+    """The driver's attempts to keep its least connections, without their tracebacks: while the database is away there is one after another."""
+    if record.exc_info and record.exc_info[1] is not None and str(record.msg).startswith("Failed to restore the pool"):
+        error = record.exc_info[1]
+        record.msg, record.args, record.exc_info = "%s: %s: %s", (record.msg, type(error).__name__, error), None
+    return True
+
+
+logging.getLogger("asyncpg.pool").addFilter(_in_one_line)
 
 
 class Store:
