@@ -37,7 +37,7 @@ async def open_gateway(app: Trunkline, reached: Reached, voice: Voice) -> None:
     port = settings.port
     try:
         if not _is_free(settings.host, port):
-            voice.say(f"Port {port} is taken: this has another one. Set TRUNKLINE_PORT to choose.", style="yellow")
+            voice.say(f"Port {port} is taken: this has another one. Set TRUNKLINE_PORT to one that is free to choose it.", style="yellow")
             port = 0
         server = await app.start_gateway(port=port, mode=mode, api=True)
     except InvalidSetting as error:
