@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from uuid import uuid4
 
 import pytest
 
+from tests.support.until import until
 from trunkline.engine.heart import TTL_S, Heart
 from trunkline.store import sessions
 from trunkline.store.sessions import Tick, lease_of
@@ -39,6 +41,9 @@ class Heard:
 
     def session_over(self):
         self.said.append("over")
+
+    def clock_went_back(self):
+        self.said.append("back")
 
 
 @pytest.fixture
@@ -80,6 +85,43 @@ async def test_a_session_that_is_over_is_told_before_a_new_one_is_opened(heart, 
     assert "over" == listener.said[0]
     assert heart.session_id > before
     assert heart.trusted
+
+
+AN_HOUR_BACK = """create or replace function trunkline.ord_now() returns bigint language sql volatile parallel safe as
+   $$ select (extract(epoch from clock_timestamp() - interval '1 hour') * 1000000)::bigint * 4096 - 1735689600000000 * 4096 $$"""
+
+
+async def test_a_clock_that_went_back_is_noticed_and_no_place_is_safe_then(heart, store):
+    """New jobs stand before every place that was looked at; a tick later places are safe again, by the clock as it is now."""
+    listener = Heard(0)
+    heart.listen(listener)
+    for _ in range(3):
+        await heart._tick()
+    before, unheard = heart.safe, list(listener.said)
+    await store.fetch(AN_HOUR_BACK)
+    await heart._tick()
+    await heart._tick()
+
+    assert 0 < heart.safe < before
+    assert ([], ["back"]) == (unheard, listener.said)
+
+
+async def test_a_job_is_found_though_the_databases_clock_went_back(app, queue, store):
+    """In an idle queue nothing else would ever let a worker look before the places that it has passed."""
+    done = asyncio.Queue()
+
+    @app.job("work")
+    async def work(n: int) -> None:
+        done.put_nowait(n)
+
+    await app.start_worker()
+    await app.enqueue("work", {"n": 1})
+    async with asyncio.timeout(20):
+        first = await done.get()
+        await until(lambda: all(line.covered_floor for line in app._worker._fetcher._order), "it has looked to the end")
+        await store.fetch(AN_HOUR_BACK)
+        await app.enqueue("work", {"n": 2})
+        assert (1, 2) == (first, await done.get())
 
 
 async def test_listeners_hear_of_work_and_of_cancels(queue, store):

@@ -152,6 +152,17 @@ def test_a_restart_looks_from_the_very_front_at_once():
     assert (True, 0, {}) == line.start(100.1)
 
 
+def test_a_restart_while_a_claim_is_under_way_is_not_undone_by_its_answer():
+    """It began behind marks that no longer hold."""
+    line = Line(1, 1, "q")
+    claim(line, jobs((0, 80)), limit=1, now=100.0, safe=70)
+    line.start(101.5)
+    line.restart()
+    line.claimed([], limit=10, covering=True, safe=90 * 4096, began_ord=DISORDER_ORD * 2, now=101.6, took_s=0.01)
+
+    assert line.has_work and line.start(101.7)[1] <= 0
+
+
 def test_many_looks_in_a_second_are_frequent():
     """Past this, being woken for each costs more than looking."""
     line = Line(1, 1, "q")

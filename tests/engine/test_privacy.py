@@ -103,6 +103,15 @@ async def test_a_producer_that_does_not_know_is_refused_and_then_encrypts(trunkl
     assert count == len(rows) and all(is_sealed(row[0]) for row in rows)
 
 
+async def test_one_refusal_is_enough_to_know_that_a_kind_is_encrypted(trunkline_url):
+    """The rest of a bulk is not offered to COPY again, 200 jobs at a time."""
+    async with application(trunkline_url) as app:
+        await sealed_kind(app)
+        await app.enqueue_many(app.new_job("charge", {"card": str(n)}) for n in range(3000))
+
+        assert app._producer.flushes <= 3 + 3  # a COPY and a call that were refused, the question, and a call for each thousand
+
+
 @pytest.mark.parametrize("options", [{}, {"delay": 60}, {"unique_key": "u"}, {"idempotency_key": "i"}], ids=str)
 async def test_a_producer_without_a_key_gets_nothing_in(trunkline_url, options):
     """Fail closed, with what to do."""

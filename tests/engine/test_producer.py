@@ -375,3 +375,114 @@ async def test_a_copy_of_a_generator_whose_connection_is_cut_exists_once(far, pr
     assert 1 == rule.times_met
     assert 5500 == len(set(answers))
     assert 5501 == await queue.count("job") == await queue.count("ready")
+
+
+async def _second_begins_before_the_first_ends(monkeypatch) -> None:
+    """The seam of two transactions, always the same: the second has its place in line when the first goes on to its end."""
+    began, second = [], asyncio.Event()
+    begin, ready = copy._Copying._begin, copy._Copying.ready
+
+    async def spied_begin(self, lines) -> None:
+        await begin(self, lines)
+        began.append(self)
+        if len(began) == 2:
+            second.set()
+
+    async def spied_ready(self) -> None:
+        async with asyncio.timeout(20):
+            await second.wait()
+        await ready(self)
+
+    monkeypatch.setattr(producer, "COPY_CHUNK", 1000)
+    monkeypatch.setattr(copy._Copying, "_begin", spied_begin)
+    monkeypatch.setattr(copy._Copying, "ready", spied_ready)
+
+
+@pytest.mark.parametrize("sql", ["end_copy", "COMMIT"])
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_a_transaction_that_is_lost_keeps_its_place_before_the_one_that_has_begun(far, proxy, queue, monkeypatch, sql, when):
+    """It is said again by id, and would stand behind the next: that one is undone, too, and said again after it."""
+    await far.enqueue_many([new_job("work", user_id="u")])
+    await queue.claim(1)
+    await _second_begins_before_the_first_ends(monkeypatch)
+    proxy.cut(sql, when)
+    answers = await far.enqueue_many(new_job("work", n) for n in range(4500))
+
+    rows = await queue.store.fetch("select job_id from trunkline.ready order by ord")
+    assert [answer.id for answer in answers] == [row["job_id"] for row in rows]
+
+
+async def test_a_transaction_that_is_lost_with_the_queue_it_made_does_not_wait_for_the_next(far, proxy, queue, monkeypatch):
+    """The next makes that queue meanwhile, and waits for the first: neither would ever end, and PostgreSQL sees only half of it."""
+    await far.enqueue_many([new_job("work", user_id="u")])
+    monkeypatch.setattr(producer, "COPY_CHUNK", 1000)
+    held = proxy.hold("COMMIT", "before", times=1)
+    task = asyncio.create_task(far.enqueue_many(new_job("work", n, queue="new") for n in range(2500)))
+    await asyncio.to_thread(held.met.wait, 20)
+    waiting = (
+        "select pid from pg_stat_activity where wait_event_type = 'Lock' and query like '%begin_copy%' and datname = current_database()"
+    )
+    while not await queue.store.fetch(waiting):  # the second waits for the queue that the first is making
+        await asyncio.sleep(0.01)
+    making = "select pg_terminate_backend(pid) from pg_stat_activity where state = 'idle in transaction' and datname = current_database()"
+    await queue.store.fetch(making)
+
+    async with asyncio.timeout(5):
+        assert (2500, 2501) == (len(set(await task)), await queue.count("job"))
+    held.release()
+
+
+async def test_ids_of_a_repeat_that_stand_in_two_transactions_do_not_wait_for_each_other(app, queue, monkeypatch):
+    """The first is said again by id, because one of its ids is there already; the second has one of its others."""
+    monkeypatch.setattr(producer, "COPY_CHUNK", 4000)
+    jobs = [new_job("work", n) for n in range(4000)]
+    twice = jobs[3900:]
+    await app.enqueue_many(jobs[:1])
+    async with asyncio.timeout(5):
+        answers = await app.enqueue_many([*jobs, *twice, *(new_job("work", n) for n in range(100))])
+
+    assert [job.id for job in [*jobs, *twice]] == [answer.id for answer in answers[:4100]]
+    assert 4100 == await queue.count("ready")
+
+
+async def test_a_job_that_is_given_twice_does_not_hide_those_before_it_when_an_answer_is_lost(far, proxy, queue, monkeypatch):
+    """What was written is told from what comes next by where it was read, not by its last job."""
+    monkeypatch.setattr(producer, "COPY_CHUNK", 1000)
+    jobs = [new_job("work", n) for n in range(1500)]
+    jobs[1199] = jobs[999]
+    await far.enqueue_many([new_job("work", user_id="u")])
+    rule = proxy.cut("COPY ", "after")  # of `job`: all of the transaction is read, and the next has not begun
+    answers = await far.enqueue_many(jobs)
+
+    assert 1 == rule.times_met
+    assert [job.id for job in jobs] == [answer.id for answer in answers]
+    assert 1500 == await queue.count("job")  # one of the 1,500 is there twice, and the one before
+
+
+async def test_what_a_generator_raises_while_the_database_is_lost_comes_back_as_well(far, proxy, queue):
+    """Two things fail at once: taken for the database's alone, a part of the jobs would be answered as all."""
+
+    def jobs(behind):
+        yield from (new_job("work", n) for n in range(behind))
+        proxy.cut_all()
+        raise ZeroDivisionError
+
+    for behind in (250, 1500, 1600):
+        with pytest.raises(ZeroDivisionError):
+            await far.enqueue_many(jobs(behind))
+    assert (0, 0) == (await queue.count("job"), await queue.count("ready"))
+
+
+async def test_what_a_generator_raises_behind_a_lost_transaction_is_raised_where_it_was_called(far, proxy, queue):
+    """Not in a task of ours, where a KeyboardInterrupt would end the loop."""
+
+    def jobs():
+        yield from (new_job("work", n) for n in range(1000))
+        raise _Stopped
+
+    proxy.cut("begin_copy", "before")
+    failed = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: failed.append(context))
+    with pytest.raises(_Stopped):
+        await far.enqueue_many(jobs())
+    assert [] == failed

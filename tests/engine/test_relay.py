@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from trunkline.engine.relay import BeforeFailed, Leg, Relay
+from trunkline.engine.relay import BeforeBeginsAgain, BeforeFailed, Leg, Relay
 
 
 class Story:
@@ -19,7 +19,7 @@ class Story:
     def transaction(self, name: str, error: Exception | None = None):
         self.may_end[name] = asyncio.Event()
 
-        async def run(leg: Leg[str]) -> str:
+        async def run(leg: Leg) -> str:
             self.told.append(f"{name} reads")
             await asyncio.sleep(0)
             leg.hand_on()
@@ -87,13 +87,47 @@ async def test_none_is_committed_behind_one_that_failed():
 
 async def test_one_that_waits_for_its_turn_hears_that_the_one_before_failed():
     """It is undone by itself, whoever cancels it besides."""
+    before = Leg(None)
+    after = Leg(before)
+    before.end(is_kept=False)
 
-    async def fails() -> str:
-        raise ZeroDivisionError
+    for wait in (after.turn, after.begin_again):
+        with pytest.raises(BeforeFailed):
+            await wait()
 
-    before = asyncio.create_task(fails())
-    with pytest.raises(BeforeFailed):
-        await Leg(before).turn()
+
+async def test_where_one_begins_again_the_one_behind_it_does_and_follows_it():
+    """It may stand before it, or hold a lock that the one before waits for. None begins behind them until they have ended."""
+    told: list[str] = []
+    may_go = asyncio.Event()
+
+    def transaction(name: str, *, is_lost: bool = False):
+        async def run(leg: Leg) -> str:
+            leg.hand_on()
+            try:
+                if is_lost:
+                    await may_go.wait()
+                    raise BeforeBeginsAgain
+                await leg.turn()
+            except BeforeBeginsAgain:
+                told.append(f"{name} undone")
+                await leg.begin_again()
+                await asyncio.sleep(0)
+            told.append(f"{name} committed")
+            return name
+
+        return run
+
+    async with Relay() as relay:
+        await relay.run(transaction("first", is_lost=True))
+        second = asyncio.create_task(relay.run(transaction("second")))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        may_go.set()
+        assert ["first", "second"] == await second
+        assert ["third"] == await relay.run(transaction("third")) + await relay.over()
+
+    assert ["first undone", "second undone", "first committed", "second committed", "third committed"] == told
 
 
 async def test_whoever_leaves_undoes_what_is_under_way():
@@ -118,7 +152,7 @@ async def test_whoever_leaves_undoes_what_is_under_way():
 async def test_one_that_fails_before_it_has_read_is_heard_of_at_once():
     """Its caller would wait for ever for a source that nobody hands on."""
 
-    async def fails(leg: Leg[str]) -> str:
+    async def fails(leg: Leg) -> str:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):

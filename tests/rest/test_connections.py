@@ -79,18 +79,19 @@ async def test_what_cannot_be_registered_leaves_nothing(admin, user, machine, fi
 
 
 async def test_users_read_and_rebuild_what_an_administrator_registered(admin, user, other, machine, file):
-    """As they may send the jobs that use it; whoever asks while one is in line is given that one, also without a body. No plain token may."""
+    """As they may send the jobs that use it. Who asks while one is in line is given that one, if its own, or hears of it. No plain token may."""
     place = f"/api/connections/{(await admin.post('/api/connections', json={'name': 'shop', 'url': f'sqlite:///{file}'})).json()['id']}"
     listed, one = (await user.get("/api/connections")).json()["data"], (await user.get(place)).json()
-    made, again = await user.post(f"{place}/rebuild", json={"force": True}), await other.post(f"{place}/rebuild")
-    seen = [await client.get(f"/api/jobs/{made.json()['jobId']}", params={"detail": True}) for client in (user, other)]
+    made = await user.post(f"{place}/rebuild", json={"force": True})
+    again, told, theirs = [await client.post(f"{place}/rebuild") for client in (user, admin, other)]
+    seen = await user.get(f"/api/jobs/{made.json()['jobId']}", params={"detail": True})
     plain = await machine("send", "work", "watch")
     asked = [("GET", "/api/connections"), ("GET", place), ("GET", f"{place}/schema"), ("POST", f"{place}/rebuild")]
     refused = [await plain.request(verb, path) for verb, path in asked] + [await user.delete(place)]
 
     assert [one] == listed and "shop" == one["name"]
     assert (202, "Schema rebuild job queued") == (made.status_code, made.json()["message"])
-    assert (202, made.json()["jobId"]) == (again.status_code, again.json()["jobId"])
-    assert [200, 404] == [answer.status_code for answer in seen]
-    assert ("user-1", True) == (seen[0].json()["detail"]["userId"], seen[0].json()["detail"]["payload"]["force"])
+    assert [(202, made.json()["jobId"])] * 2 == [(answer.status_code, answer.json()["jobId"]) for answer in (again, told)]
+    assert (409, "duplicate", None) == (theirs.status_code, theirs.json()["code"], theirs.json().get("jobId"))
+    assert ("user-1", True) == (seen.json()["detail"]["userId"], seen.json()["detail"]["payload"]["force"])
     assert [403] * 5 == [answer.status_code for answer in refused]

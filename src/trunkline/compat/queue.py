@@ -189,6 +189,9 @@ class CompatQueue:
         """Every lease may be somebody else's: forget them."""
         self._held.clear()
 
+    def clock_went_back(self) -> None:
+        """Nothing to do: each claim looks from the front."""
+
     # -- inside --------------------------------------------------------------------------
 
     async def _take(self, types: Sequence[str] | None) -> CompatJob | None:

@@ -24,6 +24,7 @@ from uuid import UUID
 
 import structlog
 
+from trunkline.engine.line import DISORDER_ORD
 from trunkline.errors import TrunklineError, Unavailable
 from trunkline.store import Store, sessions
 
@@ -52,6 +53,10 @@ class Listener(Protocol):
 
     def session_over(self) -> None:
         """Every lease of this process may be somebody else's now."""
+        ...
+
+    def clock_went_back(self) -> None:
+        """New jobs may stand before places that were looked at already."""
         ...
 
 
@@ -171,7 +176,10 @@ class Heart:
             queue_ids.extend(ids)
             mark = at if len(queue_ids) == len(ids) else min(mark, at)
         tick = await sessions.tick(self._store, self.session_id, self._ttl_s, queue_ids, mark)
+        went_back = self.ord_at(asked_at) - tick.ord_now if self._ord_at[0] else 0
         self._ord_at = (tick.ord_now, self._clock())  # at the answer: a place too low costs a wider scan, one too high a second
+        if went_back > DISORDER_ORD:  # less is looked at twice anyway
+            self._forget_places(went_back / ORDS_PER_S)
         self._advance(tick)
         if tick.alive:
             self._renewed_at = max(self._renewed_at, asked_at)
@@ -204,6 +212,13 @@ class Heart:
         self._unsafe.append((tick.ord_now, tick.xmax))
         while self._unsafe and self._unsafe[0][1] <= tick.xmin:
             self.safe = self._unsafe.popleft()[0]
+
+    def _forget_places(self, by_s: float) -> None:
+        log.warning("heart.clock_went_back", by_s=round(by_s, 3), session_id=self.session_id)
+        self._unsafe.clear()
+        self.safe = 0
+        for listener in self._listeners:
+            listener.clock_went_back()
 
     async def _reopen(self) -> None:
         log.warning("heart.session_over", session_id=self.session_id, not_renewed_for_s=round(self._clock() - self._renewed_at, 1))

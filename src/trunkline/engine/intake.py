@@ -17,10 +17,10 @@ PIECE = 1000  # jobs: what one function call takes
 
 
 class Intake:
-    """Jobs in pieces; `piece` is the next one, [] at the end."""
+    """Jobs in pieces; `piece` is the next one, [] at the end; `looks_plain` says of a job whether it can be copied."""
 
     def __init__(self, jobs: Iterable[NewJob], *, is_plain: Callable[[NewJob], bool] = lambda job: job.is_plain) -> None:
-        self._is_plain = is_plain
+        self.looks_plain = is_plain
         self._jobs = iter(jobs)
         self.piece: list[NewJob] = []
         self.step()
@@ -28,7 +28,7 @@ class Intake:
     @property
     def is_plain(self) -> bool:
         """Whether the next piece can be copied."""
-        return all(map(self._is_plain, self.piece))
+        return all(map(self.looks_plain, self.piece))
 
     def step(self, most: int = PIECE) -> None:
         """Go on to the next piece, of up to `most` jobs."""
@@ -39,9 +39,11 @@ class Intake:
         """Let the next piece have up to `most` jobs."""
         self.piece += islice(self._jobs, most - len(self.piece))
 
-    def plain(self, most: int, taken: list[NewJob]) -> Iterator[NewJob]:
+    def plain(self, most: int, taken: list[list[NewJob]]) -> Iterator[NewJob]:
         """Jobs of the next pieces as long as those are plain, about `most`; each piece is noted in `taken` before its first job."""
-        while self.piece and len(taken) < most and self.is_plain:
-            taken += self.piece
+        count = 0
+        while self.piece and count < most and self.is_plain:
+            taken.append(self.piece)
+            count += len(self.piece)
             yield from self.piece
             self.step(SLICE)

@@ -46,7 +46,8 @@ class Line:
     _looks_since: float = 0.0
 
     def restart(self) -> None:
-        """Scan from the very front next time: at start, after a reconnect, and once a minute."""
+        """Scan from the very front next time: at start, after a reconnect, when the database's clock went back, and once a minute."""
+        self._rewound = 0
         self.covered.clear()
         self.covered_floor = 0
         self.covered_due_at = 0.0

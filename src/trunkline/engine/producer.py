@@ -11,9 +11,9 @@ Called by: app. Calls: store.enqueue.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from itertools import repeat
+from itertools import chain, repeat
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -22,7 +22,7 @@ import structlog
 from trunkline.engine.collector import seldom
 from trunkline.engine.intake import Intake
 from trunkline.engine.patience import patiently
-from trunkline.engine.relay import Leg, Relay
+from trunkline.engine.relay import BeforeBeginsAgain, Leg, Relay
 from trunkline.engine.sealing import Sealing
 from trunkline.errors import MustEncrypt, QuotaExceeded, TrunklineError, Unavailable
 from trunkline.model import NewJob
@@ -120,11 +120,9 @@ class Producer:
         """
         if isinstance(jobs, Sequence) and len(jobs) > MAX_FLUSH and any(is_tied(job) for job in jobs):
             return await self._parents_first(tenant_id, jobs)
-        sealing = self._sealing
-        is_plain = (lambda job: job.is_plain and not sealing.concerns(tenant_id, job)) if sealing.knows_any() else _is_plain
         done: list[Enqueued] = []
         with seldom:  # thousands of jobs are held until they are committed: the collector would walk them again and again
-            intake = Intake(jobs, is_plain=is_plain)
+            intake = Intake(jobs, is_plain=self._looks_plain(tenant_id))
             relay: Relay[_Part] = Relay()
             async with relay:
                 while intake.piece:
@@ -138,22 +136,26 @@ class Producer:
                 _put(done, await relay.over())
         return done
 
-    async def _copy(self, tenant_id: int, intake: Intake, leg: Leg[_Part]) -> _Part:
+    async def _copy(self, tenant_id: int, intake: Intake, leg: Leg) -> _Part:
         """One transaction of plain jobs; when its answer was lost, what was read is sent again by id."""
-        taken: list[NewJob] = []
+        taken: list[list[NewJob]] = []
         try:
             self.flushes += 1
             await copy.copy(self._store, tenant_id, intake.plain(COPY_CHUNK, taken), all_read=leg.hand_on, turn=leg.turn)
         except copy.SourceFailed as failed:
             return _Part([], failed.error)
-        except (Unavailable, MustEncrypt) as error:  # a COPY of encrypted kinds is refused
-            log.warning("producer.waiting", error=str(error), retry_in_s=0.0)
-            taken = taken or list(intake.piece)  # it failed before the first was read
-            await leg.turn()
-            await self._safely(tenant_id, taken, repeat=True)
-            if taken and intake.piece and intake.piece[-1] is taken[-1]:
-                intake.step()
-        return _Part(list(map(_CREATED, zip((job[0] for job in taken), repeat(True)))), None)
+        except (Unavailable, MustEncrypt, BeforeBeginsAgain) as error:  # a COPY of encrypted kinds is refused
+            log.warning("producer.waiting", error=str(error) or type(error).__name__, retry_in_s=0.0)
+            taken = taken or [intake.piece]  # it failed before the first was read
+            await leg.begin_again()
+            await self._safely(tenant_id, list(chain(*taken)), repeat=True)
+            intake.looks_plain = self._looks_plain(tenant_id)  # a refusal has told which kinds are encrypted
+            try:
+                if intake.piece is taken[-1]:
+                    intake.step()
+            except BaseException as own:  # noqa: BLE001 - it is raised where the caller's iterator belongs
+                return _Part([], own)
+        return _Part(list(map(_CREATED, zip((job[0] for job in chain(*taken)), repeat(True)))), None)
 
     async def _parents_first(self, tenant_id: int, jobs: Sequence[NewJob]) -> list[Enqueued]:
         """Chunks in which no job comes before one that it waits for."""
@@ -247,9 +249,14 @@ class Producer:
             await enqueue.plain(self._store, tenant_id, jobs)
         return [Enqueued(job.id, True) for job in jobs]
 
+    def _looks_plain(self, tenant_id: int) -> Callable[[NewJob], bool]:
+        """Whether a job can be copied, as far as is known now."""
+        sealing = self._sealing
+        return (lambda job: job.is_plain and not sealing.concerns(tenant_id, job)) if sealing.knows_any() else _is_plain
+
     async def _may_copy(self) -> bool:
         if self._can_copy is None:
-            self._can_copy = await copy.can_copy(self._store)
+            self._can_copy = await patiently(lambda: copy.can_copy(self._store), self._timeout_s)
         return self._can_copy
 
 

@@ -325,6 +325,10 @@ class RemoteWork:
         self._desk.session_over()
         self._fetcher.restart()
 
+    def clock_went_back(self) -> None:
+        """New jobs may stand behind the marks: look from the front."""
+        self._fetcher.restart()
+
     def _heard(self, word: str, arguments: list[str]) -> None:
         if word != "cancel":
             self._fetcher.heard(word, arguments)

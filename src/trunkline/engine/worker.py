@@ -213,6 +213,10 @@ class Worker:
         self.counts.lost += stopped
         self._fetcher.restart()
 
+    def clock_went_back(self) -> None:
+        """New jobs may stand behind the marks: look from the front."""
+        self._fetcher.restart()
+
     def _heard(self, word: str, arguments: list[str]) -> None:
         if word == "cancel":
             if int(arguments[0]) == self._heart.session_id:

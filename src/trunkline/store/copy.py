@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from operator import itemgetter
@@ -93,7 +93,7 @@ async def copy(
     Raises:
         SourceFailed: with what `jobs` raised while it was read, whatever it was; the transaction is undone.
     """
-    source, read = iter(jobs), list[NewJob]()
+    source, read = _Source(jobs), list[NewJob]()
     try:
         async with store.connection() as conn, conn.transaction():
             copying = _Copying(store, conn, tenant_id, source, read, turn)
@@ -101,22 +101,40 @@ async def copy(
             all_read()
             await copying.ready()
             await turn()
-    except asyncpg.UniqueViolationError:
-        read += _taken(source)
-        all_read()
+    except asyncpg.UniqueViolationError:  # of `job`: not all is read yet, and nobody is to read on before this has ended
+        read += source.read()
         await turn()
         for start in range(0, len(read), 1000):
             await enqueue.jobs(store, tenant_id, read[start : start + 1000])
+    except Exception:
+        if source.raised is not None:  # it may have been lost together with the connection, and is more than that
+            raise source.raised from None
+        raise
     else:
         store.counts.enqueued(tenant_id, read)
     return read
 
 
-def _taken(source: Iterator[NewJob], most: int | None = None) -> list[NewJob]:
-    try:
-        return list(islice(source, most))
-    except BaseException as error:  # noqa: BLE001 - it goes back to whose it is
-        raise SourceFailed(error) from None
+class _Source:
+    """What the caller gives, and what it raised instead."""
+
+    def __init__(self, jobs: Iterable[NewJob]) -> None:
+        self._jobs = iter(jobs)
+        self.raised: SourceFailed | None = None
+
+    def read(self, most: int | None = None) -> list[NewJob]:
+        """The next ones, up to `most`.
+
+        Raises:
+            SourceFailed: with what the caller's iterator raised, now or before.
+        """
+        if self.raised is not None:
+            raise self.raised
+        try:
+            return list(islice(self._jobs, most))
+        except BaseException as error:  # noqa: BLE001 - it goes back to whose it is
+            self.raised = SourceFailed(error)
+            raise self.raised from None
 
 
 async def can_copy(store: Store) -> bool:
@@ -132,7 +150,7 @@ class _Copying:
         store: Store,
         conn: asyncpg.Connection,
         tenant_id: int,
-        source: Iterator[NewJob],
+        source: _Source,
         read: list[NewJob],
         turn: Callable[[], Awaitable[None]],
     ) -> None:
@@ -145,18 +163,15 @@ class _Copying:
         self._has_quota = False
         self._ready: list[bytes] = []
         self._slice: list[NewJob] = []  # read, and not written
-        self._raised: SourceFailed | None = None
 
     async def jobs(self) -> None:
         """Write the rows of `job`, reading `source` as they go out: one COPY, and another after each question in between."""
         self._read()
         while self._slice:
             await self._ask()
-            try:
-                await self._send("job", JOB_COLUMNS, self._stream())
-            finally:
-                if self._raised is not None:
-                    raise self._raised
+            await self._send("job", JOB_COLUMNS, self._stream())
+            if self._source.raised is not None:
+                raise self._source.raised
 
     async def ready(self) -> None:
         """Write the rows of `ready`, and tell who waits for them or watches."""
@@ -170,7 +185,7 @@ class _Copying:
                 await self._conn.fetch(self._store.sql(NOTE), self._tenant_id, ids[start : start + NOTED])
 
     def _read(self) -> None:
-        self._slice = _taken(self._source, SLICE)
+        self._slice = self._source.read(SLICE)
         self._jobs += self._slice
 
     async def _stream(self) -> AsyncIterator[bytes]:
@@ -182,8 +197,8 @@ class _Copying:
             await asyncio.sleep(0)  # the server waits for what is on its way
             try:
                 self._read()
-            except SourceFailed as error:  # raised when the COPY has ended
-                self._slice, self._raised = [], error
+            except SourceFailed:  # raised when the COPY has ended
+                self._slice = []
             if not self._slice or self._has_quota or time.monotonic() > until or self._new_lines() or not self._are_good():
                 break
         yield _AFTER

@@ -25,10 +25,15 @@ from trunkline.rest.examples import PAGE
 from trunkline.rest.messages import Body
 from trunkline.rest.openapi import ID, describe
 from trunkline.rest.paging import Limit, PageNumber, sliced
+from trunkline.rest.problems import Refused
 from trunkline.rest.route import asked_of
 from trunkline.wire.calls import Name
 
 CREATE, WHAT = "POST /api/connections", "connections"
+SOMEBODY_ELSE = (
+    "a rebuild that somebody else asked for is in line or running: it is read for you, too. Its end shows in checkedAt of GET …/schema; "
+    "or ask again then."
+)
 SENT = {"name": "shop", "url": "postgresql://clerk:secret@db.example.com/shop"}
 FOUND = {
     "id": ID,
@@ -150,7 +155,7 @@ def _add_rebuild(api: Api, router: APIRouter) -> None:
 
     @router.post("/connections/{connection_id}/rebuild", tags=["connections"], **described)
     async def rebuild_connection(request: Request, connection_id: UUID) -> Response:
-        """Enqueue a job that reads the schema, or name the one that is there already."""
+        """Enqueue a job that reads the schema, or name the one that is there already; 409 where that is another user's."""
         asked = asked_of(request)
         asked.require_person(WHAT, "send")
         await api.services.connections.get(connection_id, tenant=asked.tenant)
@@ -160,6 +165,9 @@ def _add_rebuild(api: Api, router: APIRouter) -> None:
             inside = api.services.connections.within(act)
             found = await inside.rebuild(connection_id, force=wanted.force, user_id=asked.principal.user_id, tenant=asked.tenant)
             if not found.created:
+                asker = (await act.stands(asked.tenant_id, found.job_id)).user_id
+                if asked.only_user is not None and asker != asked.only_user:  # to this user there is no such job
+                    raise Refused(409, "duplicate", SOMEBODY_ELSE)
                 return 202, Rebuilding(job_id=found.job_id, message="A schema rebuild job is there already")
             return 202, Rebuilding(job_id=found.job_id, message="Schema rebuild job queued")
 
