@@ -116,7 +116,7 @@ async def test_a_job_is_found_though_the_databases_clock_went_back(app, queue, s
 
     await app.start_worker()
     await app.enqueue("work", {"n": 1})
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         first = await done.get()
         await until(lambda: all(line.covered_floor for line in app._worker._fetcher._order), "it has looked to the end")
         await store.fetch(AN_HOUR_BACK)

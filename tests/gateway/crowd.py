@@ -140,6 +140,7 @@ class Program(Actor):
         chance, mine = self.world.chance, mark(self.tenant, None)
         name = chance.choice(NAMES)
         job = {"jobName": chance.choice(NAMES[:2]), "jobId": self.world.any_id()}
+        whose = mark(self.tenant, self.world.owners.get(job["jobId"].lower(), {}).get(self.tenant))  # it may hold that very job
         options: dict[str, Any] = chance.choice(
             [{}, {"idempotencyKey": "k"}, {"singletonKey": "s"}, {"id": job["jobId"]}, {"retryDelay": 0}]
         )
@@ -154,9 +155,9 @@ class Program(Actor):
                 ("cancel_job", job),
                 ("get_queue_size", {"jobName": name}),
                 ("job_started", job),
-                ("job_progress", {**job, "progress": 5, "message": mine}),
-                ("job_completed", {**job, "result": mine}),
-                ("job_failed", {**job, "error": mine, "retryable": chance.random() < 0.5}),
+                ("job_progress", {**job, "progress": 5, "message": whose}),
+                ("job_completed", {**job, "result": whose}),
+                ("job_failed", {**job, "error": whose, "retryable": chance.random() < 0.5}),
             ]
         )
 

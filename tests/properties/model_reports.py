@@ -47,16 +47,17 @@ class Reports(Book):
         job.failures += ending in COUNTED
         if ending in (*COUNTED, "cancelled"):
             job.notes.append(Note(job.attempt, "failed" if ending == "fatal" else ending, report.error))
+        if ending == "cancelled" or ending == "fatal" or (ending in COUNTED and job.failures > job.retry_limit):
+            state = "cancelled" if ending == "cancelled" else "failed"
+            self.end(job, state, is_noted=True)
+            return state
+        job.progress = None  # it was the attempt's
         if ending == "released":
             job.home = "ready"  # back to its place
             return "ready"
         if ending in NOBODYS_FAULT:
             self.defer(job, self.now + report.delay_s, {"no_handler": "no_handler", "snoozed": "scheduled"}.get(ending, "retrying"))
             return "deferred"
-        if ending == "cancelled" or ending == "fatal" or job.failures > job.retry_limit:
-            state = "cancelled" if ending == "cancelled" else "failed"
-            self.end(job, state, is_noted=True)
-            return state
         if ending == "lost":
             self.arrive(job)
             return "ready"
