@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from trunkline.engine.company import MOST, ON_THEIR_WAY, STAYS_S, Company
+from trunkline.engine.company import MOST, ON_THEIR_WAY, REMEMBERED, STAYS_S, Company
 from trunkline.engine.under_way import PRECEDES_S, UnderWay
 
 
@@ -24,26 +24,59 @@ def test_a_tenant_that_is_alone_is_never_in_company():
     """Its claims and flushes are as large as they get."""
     company = Company(Clock())
     for _ in range(3):
-        company.came(1)
+        company.answered(1, 10, of=1000)
 
     assert not company.is_here
     assert 1000 == company.most(1000)
     assert set() == company.full({1: 5000})
 
 
-def test_others_are_there_for_a_while_after_they_came():
+def test_others_with_few_jobs_are_there_for_a_while_after_they_came():
     """Then whoever is left alone works in large pieces again."""
     clock = Clock()
     company = Company(clock)
-    company.came(1)
-    company.came(2)
-    company.came(1)
+    company.answered(1, 1000, of=1000)
+    company.answered(2, 3, of=1000)
+    company.answered(1, 1000, of=1000)
     beside = company.is_here, company.most(1000), company.most(20), company.full({1: ON_THEIR_WAY, 2: ON_THEIR_WAY + 1})
     clock.now += STAYS_S
-    company.came(1)
+    company.answered(1, 1000, of=1000)
 
     assert (True, MOST, 20, {2}) == beside
     assert (False, 1000) == (company.is_here, company.most(1000))
+
+
+def test_tenants_that_all_have_a_backlog_are_no_company_for_each_other():
+    """Each waits for the others anyway, and small pieces would only make all of them slower."""
+    company = Company(Clock())
+    for _ in range(3):
+        company.answered(1, 1000, of=1000)
+        company.answered(2, 500, of=500)
+    company.answered(3, 0, of=1000)  # whose line is looked at for nothing
+
+    assert (False, 1000) == (company.is_here, company.most(1000))
+
+
+def test_a_tenant_whose_only_job_took_the_only_slot_is_small():
+    """Its claim was full; the next one says that there is no more."""
+    company = Company(Clock())
+    company.answered(1, 1, of=1)
+    company.answered(2, 1, of=1)
+    after_its_job = company.is_here
+    company.answered(2, 0, of=1)
+
+    assert (False, True) == (after_its_job, company.is_here)
+
+
+def test_tenants_that_came_long_ago_are_not_remembered():
+    """A process that serves a hundred thousand tenants keeps those of the last seconds."""
+    clock = Clock()
+    company = Company(clock)
+    for tenant_id in range(1, 5 * REMEMBERED):
+        clock.now += STAYS_S / 100
+        company.answered(tenant_id, 1, of=10)
+
+    assert len(company._came) <= REMEMBERED
 
 
 async def test_what_a_claim_raised_is_raised_once():

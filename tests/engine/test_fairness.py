@@ -244,7 +244,8 @@ async def test_beside_others_a_large_tenant_moves_in_small_pieces(app, starts, s
     big, _ = await opened(app, "big", "small")
     starts.go.set()
     worker = await app.start_worker(concurrency=SLOTS)
-    worker._fetcher._company._until = float("inf")
+    company = worker._fetcher._company
+    company._several_until = company._small_until = float("inf")
     await backlog(app, "big", 1000, fails=True)
     await until(lambda: len(starts.tenants) >= 2000, "all of them failed, and some again")
     sizes = await store.fetch(PIECES, big)

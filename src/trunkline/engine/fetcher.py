@@ -300,10 +300,10 @@ class Fetcher:
         now = self._clock()
         line.claimed(claimed, limit=limit, covering=covering, safe=safe, began_ord=began_ord, now=now, took_s=now - began_at)
         self._shares.took(line.tenant_id, len(claimed))
+        if self._serves_many:
+            self._company.answered(line.tenant_id, len(claimed), of=limit)
         if claimed:
             self._store.counts.pickup.note((began_ord - claimed[0].ord) / ORDS_PER_S)
-            if self._serves_many:
-                self._company.came(line.tenant_id)
             await self._start(line, claimed, began_at)  # first of all: these jobs are leased
             is_awake = not self._sleeper.is_asleep(line)
             if (is_awake and not self._company.is_here) or line.is_frequent(now) or len(claimed) == limit >= FULL_CLAIM:
