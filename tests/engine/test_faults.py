@@ -109,3 +109,10 @@ def test_a_fault_has_type_message_time_and_trace():
     assert ("RuntimeError", "number 1") == (kept["type"], kept["message"])
     assert {"type", "message", "at", "traceback"} == kept.keys()
     assert kept["traceback"].startswith("Traceback (most recent call last):\n")
+
+
+def test_a_key_error_says_what_it_is():
+    """Python's own text of it is the key alone, which says nothing to who reads "failed: 'y'"."""
+    kept = json.loads(fault_of(KeyError("y")))
+
+    assert ("KeyError", "KeyError: 'y'") == (kept["type"], kept["message"])

@@ -34,7 +34,9 @@ def fault(type_: str, message: str, trace: str | None = None) -> str:
 def fault_of(error: BaseException) -> str:
     """The same for an exception; a `Fail` is a decision and has no traceback."""
     trace = None if isinstance(error, Fail) else trace_of(error)
-    return fault(type(error).__name__, str(error) or type(error).__name__, trace)
+    name = type(error).__name__
+    said = f"{name}: {error}" if isinstance(error, KeyError) else str(error)  # which says its key and nothing else
+    return fault(name, said or name, trace)
 
 
 def trace_of(error: BaseException) -> str:
