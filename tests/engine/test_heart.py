@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from tests.support.until import until
-from trunkline.engine.heart import TTL_S, Heart
+from trunkline.engine.heart import SHARE, TTL_S, Heart
 from trunkline.store import sessions
 from trunkline.store.sessions import Tick, lease_of
 
@@ -137,6 +137,32 @@ async def test_listeners_hear_of_work_and_of_cancels(queue, store):
     await heart.stop()
 
     assert [("work", [queue.queue_id]), ("cancel", [(queue.tenant_id, running, 1)])] == listener.said
+
+
+async def test_a_slow_answer_about_lines_is_not_asked_for_again_at_once(store, queue, monkeypatch):
+    """An old transaction pins the dead rows in front of a line: to ask is to wade through them. Who put lines to sleep asks all the same."""
+    hand = Hand()
+    heart, asked = Heart(store, hand), []
+    await heart.start()
+    heart.listen(Heard(queue.queue_id))
+    real = sessions.tick
+
+    async def slow(store, session_id, ttl_s, queue_ids, mark):
+        asked.append(list(queue_ids))
+        hand.now += 0.2 if queue_ids else 0.0
+        return await real(store, session_id, ttl_s, queue_ids, mark)
+
+    monkeypatch.setattr(sessions, "tick", slow)
+    for _ in range(3):
+        await heart._tick()
+        hand.now += 1.0
+    heart.ask_soon()
+    await heart._tick()
+    hand.now += 0.2 * SHARE + 0.1
+    await heart._tick()
+    await heart.stop()
+
+    assert [[queue.queue_id], [], [], [queue.queue_id], [queue.queue_id]] == asked
 
 
 def tick(ord_now: int, xmin: int, xmax: int) -> Tick:

@@ -149,8 +149,9 @@ class Fetcher:
         self._mark(queue_ids)
 
     def lines(self) -> tuple[list[int], int]:
-        """For the tick: which queues, and behind which place jobs count."""
-        return list(self._lines), min((line.covered_floor for line in self._order), default=0)
+        """For the tick: which queues, and behind which place jobs count. One that is known to have work is looked at anyway."""
+        quiet = [line for line in self._order if not line.has_work]
+        return [line.queue_id for line in quiet], min((line.covered_floor for line in quiet), default=0)
 
     def _mark(self, queue_ids: Sequence[int]) -> None:
         for queue_id in queue_ids:
@@ -274,7 +275,7 @@ class Fetcher:
         if len(quiet) <= FEW_LINES:
             self._mark([line.queue_id for line in quiet])
         else:
-            self._heart.tick_soon()
+            self._heart.ask_soon()
         return True
 
     async def _wait(self, at_most_s: float | None) -> None:

@@ -31,6 +31,8 @@ from trunkline.store import Store, sessions
 TTL_S = 8.0  # a dead process is found within this and one tick: under 10 s; four intervals, where they are longer
 ALONE_AFTER = 0.3  # of the session's time without a renewal; when a tick said "alive", at least two thirds were left
 ALONE_WITHIN_S = 2.0
+SLOW_S = 0.05  # a tick that took longer is not asked about lines again ...
+SHARE = 20.0  # ... before so many times as long
 ORDS_PER_S = 1_000_000 * 4096
 PLACES_BEGAN = datetime(2025, 1, 1, tzinfo=UTC)  # sql ord_now() counts from here
 log = structlog.get_logger("trunkline.heart")
@@ -73,6 +75,8 @@ class Heart:
         self._renewed_at = 0.0
         self._ord_at: tuple[int, float] = (0, 0.0)
         self._soon = asyncio.Event()
+        self._must_ask = False
+        self._ask_from = float("-inf")  # monotonic: when lines may be asked about again
         self._timer: asyncio.TimerHandle | None = None
         self.session_id = 0
         self.safe = 0
@@ -167,15 +171,34 @@ class Heart:
         except TrunklineError as error:
             log.warning("heart.not_closed", error=str(error), session_id=self.session_id)
 
-    async def _tick(self) -> float | None:
-        asked_at = self._clock()
+    def ask_soon(self) -> None:
+        """The same, and ask about the lines whatever that costs: nobody was told of what came meanwhile."""
+        self._must_ask = True
+        self.tick_soon()
+
+    def _lines(self) -> tuple[list[int], int]:
+        """The queues to ask about, and the place behind which jobs count.
+
+        Where an old transaction pins dead rows behind that place, to ask is to wade through all of them, so after a slow answer they are not
+        asked about for a while: it takes no more than a twentieth of the time.
+        """
         queue_ids: list[int] = []
         mark = 0
-        for listener in self._listeners:
-            ids, at = listener.lines()
-            queue_ids.extend(ids)
-            mark = at if len(queue_ids) == len(ids) else min(mark, at)
+        if self._must_ask or self._clock() >= self._ask_from:
+            self._must_ask = False
+            for listener in self._listeners:
+                ids, at = listener.lines()
+                queue_ids.extend(ids)
+                mark = at if len(queue_ids) == len(ids) else min(mark, at)
+        return queue_ids, mark
+
+    async def _tick(self) -> float | None:
+        queue_ids, mark = self._lines()
+        asked_at = self._clock()
         tick = await sessions.tick(self._store, self.session_id, self._ttl_s, queue_ids, mark)
+        took_s = self._clock() - asked_at
+        if queue_ids and took_s > SLOW_S:
+            self._ask_from = self._clock() + SHARE * took_s
         went_back = self.ord_at(asked_at) - tick.ord_now if self._ord_at[0] else 0
         self._ord_at = (tick.ord_now, self._clock())  # at the answer: a place too low costs a wider scan, one too high a second
         if went_back > DISORDER_ORD:  # less is looked at twice anyway
