@@ -4,6 +4,8 @@
 import java.net.URI;
 import java.net.http.HttpClient;
 import java.net.http.WebSocket;
+import java.nio.ByteBuffer;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -14,6 +16,7 @@ import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.ThreadLocalRandom;
+import java.util.concurrent.TimeUnit;
 
 public class RemoteWorker implements WebSocket.Listener {
     static final int CONCURRENCY = 4;
@@ -27,6 +30,7 @@ public class RemoteWorker implements WebSocket.Listener {
     String resume;
     boolean isReady, isRefused;
     long ids;
+    volatile long heardAt; // nanoseconds: the last sign of life of the other side
 
     /** What is done with a job of the name `resize`. */
     static Map<String, Object> resize(Map<String, Object> payload, java.util.function.BiConsumer<Integer, String> progress) {
@@ -71,6 +75,7 @@ public class RemoteWorker implements WebSocket.Listener {
 
     @Override
     public CompletionStage<?> onText(WebSocket from, CharSequence part, boolean last) {
+        heardAt = System.nanoTime();
         text.append(part);
         if (last) {
             Object frame = new Json(text.toString()).read();
@@ -105,6 +110,13 @@ public class RemoteWorker implements WebSocket.Listener {
     }
 
     @Override
+    public CompletionStage<?> onPong(WebSocket from, ByteBuffer message) {
+        heardAt = System.nanoTime();
+        from.request(1);
+        return null;
+    }
+
+    @Override
     public CompletionStage<?> onClose(WebSocket from, int code, String reason) {
         isRefused = code == 4401; // the token is not good: coming again is of no use
         over.countDown();
@@ -123,13 +135,20 @@ public class RemoteWorker implements WebSocket.Listener {
                 text.setLength(0);
                 Map<String, Object> hello = new LinkedHashMap<>(Map.of("customerToken", token, "events", false));
                 if (resume != null) hello.put("resume", resume);
-                WebSocket opened = http.newWebSocketBuilder().buildAsync(address, this).join();
+                WebSocket opened = http.newWebSocketBuilder().connectTimeout(Duration.ofSeconds(10)).buildAsync(address, this).join();
+                heardAt = System.nanoTime();
                 synchronized (this) {
                     socket = opened;
                     sending = CompletableFuture.completedFuture(null); // what was on its way through the old one may never say how it ended
                     send(Json.write(Map.of("type", "authenticate", "data", hello)));
                 }
-                over.await();
+                while (!over.await(5, TimeUnit.SECONDS)) { // a connection may be lost and nobody told
+                    if (System.nanoTime() - heardAt > 12_000_000_000L) {
+                        opened.abort();
+                        break;
+                    }
+                    opened.sendPing(ByteBuffer.allocate(0));
+                }
                 if (isReady) failures = 0;
             } catch (java.util.concurrent.CompletionException error) {
                 System.err.println("not reached: " + error.getCause());

@@ -95,15 +95,21 @@ async def test_a_clock_that_went_back_is_noticed_and_no_place_is_safe_then(heart
     """New jobs stand before every place that was looked at; a tick later places are safe again, by the clock as it is now."""
     listener = Heard(0)
     heart.listen(listener)
-    for _ in range(3):
-        await heart._tick()
-    before, unheard = heart.safe, list(listener.said)
+    before, unheard = await safe_place(heart), list(listener.said)
     await store.fetch(AN_HOUR_BACK)
     await heart._tick()
-    await heart._tick()
 
-    assert 0 < heart.safe < before
+    assert heart.safe < before
+    assert await safe_place(heart) < before
     assert ([], ["back"]) == (unheard, listener.said)
+
+
+async def safe_place(heart: Heart) -> int:
+    """Tick until a place is safe: transactions of other databases of the server hold it back, too."""
+    async with asyncio.timeout(60):
+        while not heart.safe:
+            await heart._tick()
+    return heart.safe
 
 
 async def test_a_job_is_found_though_the_databases_clock_went_back(app, queue, store):
