@@ -205,7 +205,7 @@ async def test_idempotency_keys_are_found_by_their_key(full, queue):
         ("select trunkline.retry({tenant}, array(select job_id from trunkline.outcome where state = 2 and tenant_id = {tenant} order by finished_at desc limit 5))", 1500),
         ("select trunkline.save_progress({tenant}, array(select job_id from trunkline.lease limit 5), array_fill(1, array[5]), array_fill('1'::json, array[5]))", 600),
         ("select trunkline.enqueue('work', '{{}}', '{{\"unique_key\": \"u50001\", \"idempotency_key\": \"i999999\"}}')", 600),
-        ("select trunkline.reprioritize({tenant}, array(select job_id from trunkline.ready where tenant_id = {tenant} order by job_id limit 5), 0::smallint)", 1100),
+        ("select trunkline.reprioritize({tenant}, array(select job_id from trunkline.ready where tenant_id = {tenant} order by job_id limit 5), 0::smallint)", 900),
         ("select trunkline.reschedule({tenant}, (select job_id from trunkline.ready where tenant_id = {tenant} order by job_id limit 1), clock_timestamp() + interval '1 h')", 600),
         ("select trunkline.ack_completed({tenant}, array(select job_id from trunkline.outcome order by job_id limit 3), '{{1,1,1}}', array_fill(null::json, array[3]))", 900),
     ],

@@ -2,7 +2,7 @@
 
 Always true: what is claimed ahead would have ended within `PREFETCH_S` at the pace just seen, so none for slow jobs: no job waits here
 while another worker is free. A pace that was seen before a quiet time says nothing of what comes after it.
-Called by: engine.fetcher.
+Called by: engine.fetcher, engine.remote.
 """
 
 from __future__ import annotations

@@ -202,16 +202,17 @@ create or replace function trunkline.reprioritize(p_tenant_id bigint, p_job_ids 
 language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
 declare
   v_queue record;
+  v_queue_ids integer[];
   v_count integer := 0;
   v_more integer;
 begin
   if p_priority is null or p_priority not between 0 and 100 then
     raise exception using errcode = 'TL001', message = format('priority is %s: need 0 to 100, higher first', p_priority);
   end if;
+  v_queue_ids := array(select distinct j.queue_id from unnest(p_job_ids) as u (id)   -- a job never changes its queue
+                       cross join lateral (select j.queue_id from trunkline.job as j where j.tenant_id = p_tenant_id and j.id = u.id limit 1) as j);
   perform trunkline.ensure_names(p_tenant_id, array_agg(q.name), '{}', array_agg(p_priority)) from trunkline.queue as q
-    where q.tenant_id = p_tenant_id
-      and q.queue_id in (select j.queue_id from unnest(p_job_ids) as u (id)
-                          cross join lateral (select j.queue_id from trunkline.job as j where j.tenant_id = p_tenant_id and j.id = u.id limit 1) as j);
+    where q.tenant_id = p_tenant_id and q.queue_id = any (v_queue_ids);
   perform from trunkline.deferred as d where d.tenant_id = p_tenant_id and d.job_id = any (p_job_ids) order by d.job_id for update;
   perform from trunkline.ready as r where r.tenant_id = p_tenant_id and r.job_id = any (p_job_ids) order by r.job_id for update;
   update trunkline.deferred as d set priority = p_priority where d.tenant_id = p_tenant_id and d.job_id = any (p_job_ids);
@@ -219,9 +220,7 @@ begin
   v_count := v_more;
   for v_queue in
     select q.queue_id, q.name from trunkline.queue as q
-     where q.tenant_id = p_tenant_id
-       and q.queue_id in (select j.queue_id from unnest(p_job_ids) as u (id)
-                          cross join lateral (select j.queue_id from trunkline.job as j where j.tenant_id = p_tenant_id and j.id = u.id limit 1) as j) order by q.name
+     where q.tenant_id = p_tenant_id and q.queue_id = any (v_queue_ids) order by q.name
   loop
     with moved as (
       update trunkline.ready as r set priority = p_priority where r.tenant_id = p_tenant_id and r.queue_id = v_queue.queue_id and r.job_id = any (p_job_ids) returning r.ord
